@@ -1,0 +1,49 @@
+"""What can go wrong, by name: every error is a `MinigradError` and also the built-in a user would catch."""
+
+
+class MinigradError(Exception):
+    """The family: `except mg.MinigradError` catches whatever minigrad itself raises."""
+
+
+class ShapeError(MinigradError, ValueError):
+    """Shapes that do not fit each other or the operation."""
+
+
+class ArgumentError(MinigradError, ValueError):
+    """A value that an argument cannot take."""
+
+
+class DtypeError(MinigradError, TypeError):
+    """A dtype, or a kind of object, that an operation cannot take."""
+
+
+class OutOfRangeError(MinigradError, IndexError):
+    """An index beyond the end of what it indexes."""
+
+
+class BackendMismatchError(MinigradError, TypeError):
+    """Arrays of two backends in one operation; `.to()` moves one of them."""
+
+
+class BackendUnavailableError(MinigradError, ImportError):
+    """A backend that is not installed, or that has no device to run on."""
+
+
+class GraphError(MinigradError, RuntimeError):
+    """A backward pass that cannot run: no graph, a graph already released, a cotangent missing."""
+
+
+class InPlaceError(MinigradError, TypeError):
+    """An attempt to write into a tensor; `where` and `index_update` make a new one instead."""
+
+
+class AnomalyError(MinigradError, ArithmeticError):
+    """The first NaN or infinity, found by `detect_anomaly()`: the operation and the line that made it."""
+
+
+class FileFormatError(MinigradError, ValueError):
+    """A file that is not what it should be."""
+
+
+class GradcheckError(MinigradError, AssertionError):
+    """A gradient that differs from finite differences; the message is the report."""

@@ -1,0 +1,66 @@
+"""The primitives, each beside its backward formulas, by family. As a namespace of `Tensor`s it has the standard names."""
+
+from .. import backends
+from ..tensor import Tensor
+from .creation import arange, eye, from_dlpack, full, ones, zeros
+from .elementwise import (
+    abs,
+    add,
+    astype,
+    clip,
+    cos,
+    divide,
+    equal,
+    exp,
+    greater,
+    greater_equal,
+    isfinite,
+    less,
+    less_equal,
+    log,
+    log1p,
+    logical_and,
+    logical_not,
+    logical_or,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    not_equal,
+    pow,
+    relu,
+    sigmoid,
+    sign,
+    sin,
+    softplus,
+    sqrt,
+    subtract,
+    tanh,
+    to,
+    where,
+)
+from .indexing import getitem, index, index_add, index_update, scatter, take, take_along_axis
+from .linalg import matmul
+from .primitive import primitive
+from .reduction import all, any, argmax, cumulative_sum, logsumexp, max, mean, min, sum
+from .shape import (
+    broadcast_to,
+    concat,
+    expand_dims,
+    flip,
+    matrix_transpose,
+    permute_dims,
+    reshape,
+    split,
+    squeeze,
+    stack,
+    transpose,
+    unstack,
+)
+
+__all__ = [name for name in globals() if not name.startswith("_")]
+
+# A Tensor is an array too, and this is its namespace: rules given Tensors record a graph of the backward pass.
+import sys  # noqa: E402
+
+backends.namespaces[Tensor] = sys.modules[__name__]
