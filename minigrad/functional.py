@@ -16,12 +16,19 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     >>> mg.softmax(mg.tensor([1000.0, 1000.0]))
     tensor([0.5, 0.5])
     """
-    return ops.exp(log_softmax(x, axis))
+    e = ops.exp(_shifted(x, axis))
+    return e / ops.sum(e, axis=axis, keepdims=True)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log(softmax(x)) = x - logsumexp(x) along an axis, finite however large x is."""
-    return x - ops.logsumexp(x, axis=axis, keepdims=True)
+    z = _shifted(x, axis)
+    return z - ops.logsumexp(z, axis=axis, keepdims=True)
+
+
+def _shifted(x: Tensor, axis: int) -> Tensor:
+    """x with its largest element along the axis moved to 0: softmax does not change, and large numbers keep digits."""
+    return x - ops.max(x.detach(), axis=axis, keepdims=True)
 
 
 def _reduce(op: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
@@ -68,8 +75,9 @@ def cross_entropy(logits: Tensor, targets: Any, *, ignore_index: int | None = No
     counts = None if ignore_index is None else targets != ignore_index
     classes_of = targets if counts is None else ops.where(counts, targets, 0)
     _check_range("cross_entropy", "target", classes_of, classes)
-    chosen = ops.take_along_axis(logits, ops.expand_dims(classes_of, axis=-1), axis=-1)
-    losses = ops.logsumexp(logits, axis=-1) - ops.squeeze(chosen, -1)
+    z = _shifted(logits, -1)
+    chosen = ops.take_along_axis(z, ops.expand_dims(classes_of, axis=-1), axis=-1)
+    losses = ops.logsumexp(z, axis=-1) - ops.squeeze(chosen, -1)
     if counts is None:
         return _reduce("cross_entropy", losses, reduction)
     losses = ops.where(counts, losses, 0.0)

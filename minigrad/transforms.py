@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any
 
 from . import backends, random, tree
-from .errors import ArgumentError, DtypeError, ShapeError
+from .errors import ArgumentError, DtypeError
 from .graph import Node, Output, Watcher, backpropagate, children_first, enable_grad, grad_enabled, watcher
 from .tensor import Tensor, seed_cotangent
 
