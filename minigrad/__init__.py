@@ -7,7 +7,7 @@ mg.tanh(x).sum().backward()
 x.grad
 """
 
-from . import errors, ops, random, tree
+from . import data, errors, io, nn, ops, optim, random, train, tree
 from .backends import bool_, float32, float64, int32, int64, use
 from .check import detect_anomaly, gradcheck
 from .errors import MinigradError

@@ -161,7 +161,7 @@ class NumPy(_NumPyLike):
         return np.add.reduce(x, axis=axis, keepdims=keepdims)
 
     def sigmoid(self, x: Array, /) -> Array:
-        y = np.negative(x)
+        y = np.asarray(np.negative(x))  # an array where x is 0-d, too
         np.minimum(y, _largest_exponent(x.dtype), out=y)  # exp would overflow: to the right limit, but with a warning
         np.exp(y, out=y)
         np.add(y, _one(x.dtype), out=y)
@@ -173,9 +173,11 @@ class NumPy(_NumPyLike):
             np.add.at(total, key, g)
             return
         # Whole rows, as the gradient of an embedding adds them: sorted, so that each run is one sum (7 times as fast).
-        flat = rows.reshape(-1) % total.shape[0]
+        flat = np.where(rows < 0, rows + len(total), rows).reshape(-1)
         order = np.argsort(flat, kind="stable")
         run = flat[order]
+        if run[0] < 0 or run[-1] >= len(total):
+            raise IndexError(f"rows from {rows.min()} to {rows.max()} are not all among {len(total)}")
         starts = np.flatnonzero(np.concatenate(([True], run[1:] != run[:-1])))
         parts = np.broadcast_to(g, (*rows.shape, *total.shape[1:])).reshape(-1, *total.shape[1:])
         total[run[starts]] += np.add.reduceat(parts[order], starts, axis=0)

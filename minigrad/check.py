@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import Token
@@ -231,7 +232,7 @@ def _anomaly(arrays: Sequence[Any]) -> str | None:
     return None
 
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 def _users_line() -> str:

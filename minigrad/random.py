@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import backends
+from .errors import ShapeError
 from .tensor import Tensor
 
 _stream: ContextVar[np.random.Generator | None] = ContextVar("random_stream", default=None)
@@ -84,3 +85,13 @@ def bernoulli(like: Tensor, probability: float) -> Tensor:
 
 def _moved(array: np.ndarray, dtype: Any, backend: str | None) -> Tensor:
     return Tensor(backends.as_array(array, dtype, backends.get(backend) if backend else backends.current()))
+
+
+def orthogonal(shape: Sequence[int], *, dtype: Any = backends.float32, backend: str | None = None) -> Tensor:
+    """A matrix with orthonormal rows or columns, whichever are fewer, uniform among all such; drawn on the CPU."""
+    if len(shape) != 2:
+        raise ShapeError(f"orthogonal: expected two sizes, got {tuple(shape)}")
+    rows, columns = shape
+    q, r = np.linalg.qr(generator().normal(size=(max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diagonal(r))  # without this the signs would depend on the algorithm of qr
+    return _moved(q if rows >= columns else q.T, dtype, backend)

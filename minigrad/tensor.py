@@ -78,8 +78,13 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if not isinstance(self.node, Leaf):
             raise GraphError("grad can be set only on a tensor made with requires_grad=True")
-        if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
-            raise ShapeError(f"grad: expected {self.dtype}{self.shape}, got {value.dtype}{value.shape}")
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise DtypeError(f"grad: expected a tensor or None, got {type(value).__name__}; mg.tensor makes one")
+            backends.require_same("grad", [self.data, value.data])
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise ShapeError(f"grad: expected {self.dtype}{self.shape}, got {value.dtype}{value.shape}")
+            value = value if value.node is None else value.detach()
         self.node.grad = value
 
     def __repr__(self) -> str:
@@ -209,7 +214,8 @@ class Tensor:
         new = type(self).__new__(type(self))
         Tensor.__init__(new, backends.as_array(self.data, namespace=backends.namespace_of(self.data)))
         new.requires_grad = self.requires_grad
-        new.__dict__.update(getattr(self, "__dict__", {}))
+        if hasattr(self, "__dict__"):  # of a subclass
+            new.__dict__.update(self.__dict__)
         return new
 
     def __reduce__(self) -> Any:
@@ -231,7 +237,8 @@ class Tensor:
             "mg.index_update(x, key, values) writes a part"
         )
 
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = __iand__ = __ior__ = _no_inplace
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = __imatmul__ = _no_inplace
+    __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _no_inplace
 
     # Operators
 

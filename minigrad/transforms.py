@@ -102,6 +102,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
         if any(not -len(args) <= i < len(args) for i in places):
             raise ArgumentError(f"grad: argnums={argnums}, but the function was called with {len(args)} arguments")
         chosen = [i % len(args) for i in places]
+        if len(set(chosen)) < len(chosen):
+            raise ArgumentError(f"grad: argnums={argnums} names an argument twice")
 
         def of_chosen(*inputs: Any) -> Any:
             all_args = list(args)
@@ -158,7 +160,7 @@ def jvp(f: Callable[..., Any], inputs: Sequence[Any], tangents: Sequence[Any]) -
     >>> mg.jvp(lambda x: x * x, (mg.tensor([1.0, 3.0]),), (mg.tensor([1.0, 10.0]),))
     (tensor([1., 9.]), tensor([ 2., 60.]))
     """
-    tangents = tuple(tree.map(_like("jvp"), x, v) for x, v in zip(inputs, tangents, strict=True))
+    tangents = tree.map(_like("jvp"), tuple(inputs), tuple(tangents))
     run = _Pass("jvp", f, inputs)
     u = tree.map(lambda y: Tensor(backends.namespace_of(y.data).zeros(y.shape, dtype=y.dtype)), run.output)
     transposed = _Pass("jvp", lambda u: run.pull(u, retain=True), (u,))
@@ -198,12 +200,19 @@ class _Externals(Watcher):
     def made(self, name: str, node: Node | None, inputs: Sequence[Any], output: Any) -> None:
         if node is not None:
             for parent in node.parents or ():
-                source = parent.parents[0] if type(parent) is Output else parent  # type: ignore[index]
-                if source not in self.inside:
-                    self.found[parent] = None
+                self.used(parent)
             self.inside.add(node)
         if self.outer is not None:
             self.outer.made(name, node, inputs, output)
+
+    def pulled(self, node: Node, cotangent: Any) -> None:
+        if self.outer is not None:
+            self.outer.pulled(node, cotangent)
+
+    def used(self, node: Node) -> None:
+        source = node.parents[0] if type(node) is Output else node  # type: ignore[index]
+        if source not in self.inside:
+            self.found[node] = None
 
 
 class _Remat(Node):
@@ -267,15 +276,21 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
 
         externals = _Externals(watcher.get())
         aliases = [Tensor(x.data, _Alias((), x.shape)) for x in tensors]
-        externals.inside.update(x.node for x in aliases)  # type: ignore[misc]
         token = watcher.set(externals)
         try:
+            for x in aliases:
+                _announce(x.node, x)  # type: ignore[arg-type]
             output = call(aliases)
         finally:
             watcher.reset(token)
         outputs = tree.leaves(output)
         if any(not isinstance(y, Tensor) for y in outputs):
             raise DtypeError("remat: the function must return tensors, in nested tuples, lists or dicts")
+        nodes = [y.node for y in outputs if y.node is not None]
+        if not nodes:
+            return output
+        for made in nodes:
+            externals.used(made)  # where one from outside is returned as it came
         parents = (*(x.node for x in tensors), *externals.found)
         node = _Remat(parents, again, tensors, [y.shape for y in outputs])  # type: ignore[arg-type]
         _announce(node, outputs[0])

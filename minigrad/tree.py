@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .errors import ArgumentError
+
 
 def leaves(tree: Any) -> list[Any]:
     """What is in the tree, in order (dicts in order of insertion). None is an empty tree."""
@@ -22,10 +24,25 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """A tree of the same structure that holds `function(leaf, *leaves at the same place in the others)`."""
+    """A tree of the same structure that holds `function(leaf, *leaves at the same place in the others)`.
+
+    Raises ArgumentError where the others have another structure.
+    """
     if isinstance(tree, dict):
+        for other in others:
+            if not isinstance(other, dict) or other.keys() != tree.keys():
+                raise ArgumentError(f"expected a dict with the keys {list(tree)}, got {_words(other)}")
         return {key: map(function, value, *(other[key] for other in others)) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):
-        parts = [map(function, *values) for values in zip(tree, *others, strict=True)]
+        for other in others:
+            if not isinstance(other, (tuple, list)) or len(other) != len(tree):
+                raise ArgumentError(f"expected a {type(tree).__name__} of {len(tree)}, got {_words(other)}")
+        parts = [map(function, *values) for values in zip(tree, *others)]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     return None if tree is None else function(tree, *others)
+
+
+def _words(tree: Any) -> str:
+    if isinstance(tree, dict):
+        return f"one with the keys {list(tree)}"
+    return f"a {type(tree).__name__}" + (f" of {len(tree)}" if isinstance(tree, (tuple, list)) else "")

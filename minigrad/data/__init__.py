@@ -1,0 +1,3 @@
+"""Data: vocabularies and batches."""
+
+from .text import CharVocabulary, ContinuousBatches

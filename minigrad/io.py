@@ -1,0 +1,57 @@
+"""Tensors in files, in the safetensors format: data only, nothing that could run, readable by other libraries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from . import backends
+from .errors import FileFormatError
+from .tensor import Tensor
+
+
+def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors (or arrays), such as `module.state_dict()`, and strings about them, to a file.
+
+    An existing file is replaced only once the new one is complete. Its folder is made if it is not there.
+
+    >>> import minigrad as mg, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "weights.safetensors")
+    >>> mg.io.save(path, {"w": mg.ones((2,))}, {"made by": "me"})
+    >>> mg.io.load(path)
+    ({'w': tensor([1., 1.])}, {'made by': 'me'})
+    """
+    arrays = {}
+    for name, value in tensors.items():
+        array = value.data if isinstance(value, Tensor) else value
+        arrays[name] = np.asarray(backends.namespace_of(array).to_numpy(array), order="C")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        safetensors.numpy.save_file(arrays, part, dict(metadata or {}))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str], backend: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors in a file by name, on `backend` or where `mg.use` says, and the strings stored with them.
+
+    Raises FileNotFoundError, or FileFormatError if it is no safetensors file.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    namespace = backends.get(backend) if backend else backends.current()
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            tensors = {name: Tensor(backends.as_array(file.get_tensor(name), None, namespace)) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise FileFormatError(f"{path} is not a complete safetensors file: {error}") from error

@@ -1,0 +1,54 @@
+"""What a recurrent cell is: one step, as a pure function of an input and a state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import ops
+from ..module import Module
+
+
+class Cell(Module):
+    """One step of a recurrent network: `cell(x, state) -> (out, state)`.
+
+    x (B, input_size), out (B, output_size); the state is a tensor or nested tuples of tensors, by default one of
+    zeros (B, hidden_size). Nothing is kept on the cell between steps. A subclass defines `forward`, and where they
+    differ `initial_state` and `output_size`; `Recurrent` then runs it over sequences.
+
+    >>> import minigrad as mg
+    >>> from minigrad import nn
+    >>> class Leaky(nn.Cell):
+    ...     def forward(self, x, h):
+    ...         h = 0.5 * h + 0.5 * x
+    ...         return h, h
+    >>> out, state = nn.Recurrent(Leaky(2, 2))(mg.ones((3, 1, 2)))
+    >>> out[:, 0, 0]
+    tensor([0.5  , 0.75 , 0.875])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int):
+        self.input_size, self.hidden_size = input_size, hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """The size of `out`."""
+        return self.hidden_size
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state before the first step, zeros in the dtype and backend of the weights."""
+        return self.zeros(batch_size, self.hidden_size)
+
+    def zeros(self, *shape: int) -> Any:
+        """Zeros in the dtype and backend of the weights."""
+        weights = self.parameters()
+        if not weights:
+            return ops.zeros(shape)
+        return ops.zeros(shape, dtype=weights[0].dtype, backend=weights[0].backend)
+
+    def prepare(self, xs: Any) -> tuple[Any, tuple[Any, ...]]:
+        """What the steps need, made once for the whole sequence: `(xs, context)`.
+
+        Step t is then called with `xs[t]` and with all of `context`: `cell(x, state, *context)`. Noise and the like
+        belong here, since a step itself is to be a pure function. By default `xs` as it is, and no context.
+        """
+        return xs, ()

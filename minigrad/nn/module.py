@@ -1,0 +1,147 @@
+"""Module and Parameter: weights with names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .. import backends
+from ..errors import ArgumentError, ShapeError
+from ..tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that is learned: assigned to an attribute of a Module, it is one of the module's parameters."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any):
+        super().__init__(data.data if isinstance(data, Tensor) else backends.as_array(data))
+        self.requires_grad = True
+
+
+class Module:
+    """A function with weights. Subclasses assign parameters and other modules to attributes and define `forward`.
+
+    Attributes may also be lists, tuples or dicts of modules or parameters. A Tensor that is no Parameter is kept with
+    the weights (saved, moved) but not learned.
+
+    >>> from minigrad import nn
+    >>> class Perceptron(nn.Module):
+    ...     def __init__(self):
+    ...         self.hidden, self.output = nn.Linear(3, 8), nn.Linear(8, 2)
+    ...     def forward(self, x):
+    ...         return self.output(self.hidden(x).tanh())
+    >>> [name for name, _ in Perceptron().named_parameters()]
+    ['hidden.weight', 'hidden.bias', 'output.weight', 'output.bias']
+    """
+
+    training = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes."""
+        raise ArgumentError(f"{type(self).__name__} defines no forward")
+
+    # Its parts
+
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """All tensors and modules below this one with their names, depth first, in order of assignment."""
+        yield prefix.removesuffix("."), self
+        for name, value in vars(self).items():
+            yield from _walk_value(f"{prefix}{name}", value)
+
+    def modules(self) -> list[Module]:
+        """This module and all below it, each once."""
+        return list({id(m): m for _, m in self._walk() if isinstance(m, Module)}.values())
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Parameters and other tensors by name, each once, under its first name."""
+        found: dict[int, tuple[str, Tensor]] = {}
+        for name, value in self._walk():
+            if isinstance(value, Tensor):
+                found.setdefault(id(value), (name, value))
+        return dict(found.values())
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """The parameters with their names, in order of assignment; a shared one once."""
+        return [(name, value) for name, value in self.named_tensors().items() if isinstance(value, Parameter)]
+
+    def parameters(self) -> list[Parameter]:
+        """The parameters, in order of assignment; a shared one once."""
+        return [value for _, value in self.named_parameters()]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(p.size for p in self.parameters())
+
+    # What is done to all of them
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for p in self.parameters():
+            p.grad = None
+
+    def train(self, mode: bool = True) -> Module:
+        """Behave as in training (dropout is on), or not."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Behave as in use, not in training."""
+        return self.train(False)
+
+    def to(self, backend: str) -> Module:
+        """Move all tensors, and the gradients there are, to another backend."""
+        for value in self.named_tensors().values():
+            grad = value.grad
+            value.data = value.detach().to(backend).data
+            if grad is not None:
+                value.grad = grad.to(backend)
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All tensors by name, without a graph. They share memory with the module's, which is never written into."""
+        return {name: value.detach() for name, value in self.named_tensors().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the values in `state` (tensors or arrays, by name), in this module's dtypes and backend.
+
+        Raises ArgumentError for names that are missing or too many, ShapeError for a shape that differs; the module
+        is then unchanged.
+        """
+        own = self.named_tensors()
+        missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
+        if missing or extra:
+            raise ArgumentError(
+                f"load_state_dict: for {type(self).__name__} there is no {', '.join(sorted(missing)) or 'missing name'}"
+                f" in the state, and it has {', '.join(sorted(extra)) or 'nothing'} too many"
+            )
+        for name, value in own.items():
+            if tuple(state[name].shape) != value.shape:
+                raise ShapeError(f"load_state_dict: {name} has shape {value.shape}, the state {state[name].shape}")
+        for name, value in own.items():
+            given = state[name].data if isinstance(state[name], Tensor) else state[name]
+            value.data = backends.as_array(given, value.dtype, backends.get(value.backend))
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__}({self.num_parameters:,} parameters)"]
+        lines += [f"  {name}: {value.dtype}{list(value.shape)}" for name, value in self.named_tensors().items()]
+        return "\n".join(lines)
+
+
+def _walk_value(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Module):
+        yield from value._walk(f"{name}.")
+    elif isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for i, part in enumerate(value):
+            yield from _walk_value(f"{name}.{i}", part)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _walk_value(f"{name}.{key}", part)

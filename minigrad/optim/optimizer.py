@@ -1,0 +1,89 @@
+"""What every optimiser is: parameters, a learning rate, a step, and a state that can be saved and moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .. import backends
+from ..errors import ArgumentError, ShapeError
+from ..tensor import Tensor
+
+Rate = float | Callable[[int], float]
+
+
+class Optimizer:
+    """The base of the optimisers. A subclass says in `update` how one parameter changes.
+
+    parameters: tensors made with requires_grad, as from `module.parameters()`. A step gives them new arrays and
+        writes into none; one whose `.grad` is None stays as it is.
+    lr: the learning rate, or a schedule: a function from the number of steps done so far to the learning rate.
+    """
+
+    slots: tuple[str, ...] = ()  # the names of the running values kept for each parameter, which begin as zeros
+
+    def __init__(self, parameters: Iterable[Tensor], lr: Rate):
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ArgumentError(f"{type(self).__name__}: there are no parameters to optimise")
+        for p in self.parameters:
+            if not isinstance(p, Tensor) or not p.requires_grad:
+                raise ArgumentError(f"{type(self).__name__}: parameters must be tensors made with requires_grad=True")
+        if not callable(lr) and lr < 0:
+            raise ArgumentError(f"{type(self).__name__}: lr must not be negative, got {lr}")
+        self.lr = lr
+        self.steps = 0
+        self.running: list[dict[str, Any]] = [{} for _ in self.parameters]
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.lr(self.steps) if callable(self.lr) else self.lr
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient."""
+        rate = self.rate
+        self.steps += 1
+        for p, running in zip(self.parameters, self.running):
+            if p.grad is not None:
+                if not running:
+                    xp = backends.namespace_of(p.data)
+                    running.update({name: xp.zeros(p.shape, dtype=p.dtype) for name in self.slots})
+                p.data = self.update(p.data, p.grad.data, rate, running)
+
+    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any]) -> Any:
+        """The new array of a parameter, from its array, its gradient's, and its running values, which it replaces."""
+        raise ArgumentError(f"{type(self).__name__} defines no update")
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for p in self.parameters:
+            p.grad = None
+
+    def to(self, backend: str) -> Optimizer:
+        """Move the running values to another backend, as `module.to` moves the parameters."""
+        for running in self.running:
+            running.update({name: Tensor(value).to(backend).data for name, value in running.items()})
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The number of steps done and the running values, by name; `load_state_dict` continues from them."""
+        state = {"steps": Tensor(backends.as_array(self.steps, "int64", backends.numpy))}
+        for i, running in enumerate(self.running):
+            state.update({f"{i}.{name}": Tensor(value) for name, value in running.items()})
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a state of `state_dict`. Raises ArgumentError or ShapeError if it is of other parameters."""
+        running: list[dict[str, Any]] = [{} for _ in self.parameters]
+        for key, value in state.items():
+            if key == "steps":
+                continue
+            i, _, name = key.partition(".")
+            if not i.isdigit() or int(i) >= len(running) or name not in self.slots:
+                raise ArgumentError(f"load_state_dict: {type(self).__name__} has no {key!r}")
+            p = self.parameters[int(i)]
+            if value.shape != p.shape:
+                raise ShapeError(f"load_state_dict: {key} has shape {value.shape}, the parameter {p.shape}")
+            running[int(i)][name] = backends.as_array(value.data, p.dtype, backends.namespace_of(p.data))
+        self.running, self.steps = running, int(state["steps"].item())

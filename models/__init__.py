@@ -1,0 +1,1 @@
+"""Applications of recurrent networks that run as programs: `python -m models.NAME --help`."""
