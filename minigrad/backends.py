@@ -12,7 +12,7 @@ from contextvars import ContextVar, Token
 from functools import cache
 from math import prod
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,12 +20,11 @@ from .errors import ArgumentError, BackendMismatchError, BackendUnavailableError
 
 Array = Any  # numpy.ndarray, cupy.ndarray, ...: whatever a namespace speaks for
 
-STANDARD = """
-    abs add all any arange argmax asarray astype broadcast_to clip concat cos cumulative_sum divide equal exp
-    expand_dims eye flip from_dlpack full greater greater_equal isfinite less less_equal log log1p logaddexp logical_not matmul
-    matrix_transpose max maximum mean min minimum multiply negative nonzero not_equal ones permute_dims pow reshape sign sin
-    sqrt squeeze stack subtract sum take take_along_axis tanh where zeros
-""".split()
+STANDARD = tuple(
+    "abs all any arange argmax asarray astype broadcast_to clip concat cos cumulative_sum exp expand_dims eye flip "
+    "from_dlpack full isfinite log log1p logaddexp logical_not matmul matrix_transpose max maximum min minimum nonzero "
+    "ones permute_dims reshape sign sin sqrt stack sum take take_along_axis tanh where zeros".split()
+)
 
 float32, float64 = np.dtype("float32"), np.dtype("float64")
 int32, int64, bool_ = np.dtype("int32"), np.dtype("int64"), np.dtype("bool")
@@ -42,6 +41,10 @@ class Namespace:
             if not hasattr(self, function):
                 setattr(self, function, getattr(module, function))
         self.floating = frozenset(self.dtype(name) for name in FLOATING)
+
+    if TYPE_CHECKING:  # the functions of the standard
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __repr__(self) -> str:
         return f"<the arrays of {self.name}>"
@@ -158,7 +161,7 @@ class NumPy(_NumPyLike):
         return np.dot(a, b) if a.ndim == b.ndim == 2 else np.matmul(a, b)  # dot starts faster, and for one row much
 
     def sum(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
-        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
 
     def sigmoid(self, x: Array, /) -> Array:
         y = np.asarray(np.negative(x))  # an array where x is 0-d, too

@@ -159,7 +159,7 @@ def _compare(
         xp = backends.namespace_of(points[k].data)
         backward = g.numpy()
         for index in np.ndindex(*arrays[k].shape):
-            centre = arrays[k][index]
+            centre = float(arrays[k][index])
             step = _STEP * max(1.0, abs(centre))
             values = []
             for sign in (1, -1):

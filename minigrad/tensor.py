@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import backends
-from .errors import ArgumentError, DtypeError, GraphError, InPlaceError, ShapeError
+from .errors import DtypeError, GraphError, InPlaceError, ShapeError
 from .graph import Leaf, Node, backpropagate
 
 Axis = int | Sequence[int] | None

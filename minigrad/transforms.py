@@ -70,7 +70,7 @@ class _Pass:
 
         def result(x: Tensor) -> Tensor:
             xp = backends.namespace_of(x.data)
-            g = found.get(x.node)
+            g = found.get(x.node)  # type: ignore[arg-type]
             if g is None:
                 g = xp.zeros(x.shape, dtype=x.dtype)
             return g if isinstance(g, Tensor) else Tensor(xp.asarray(g))
@@ -94,8 +94,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     >>> mg.value_and_grad(lambda x: x ** 3)(mg.tensor(2.0))
     (tensor(8.), tensor(12.))
     """
-    several = not isinstance(argnums, int)
-    places = tuple(argnums) if several else (argnums,)  # type: ignore[arg-type]
+    places: tuple[int, ...] = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -115,7 +114,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
         if not isinstance(run.output, Tensor):
             raise DtypeError(f"grad: the function returned {type(run.output).__name__}, not one tensor")
         gradients = run.pull(seed_cotangent("grad", run.output, None), retain=False)
-        return run.value(), tuple(gradients) if several else gradients[0]
+        return run.value(), gradients[0] if isinstance(argnums, int) else tuple(gradients)
 
     return wrapped
 
@@ -227,7 +226,7 @@ class _Remat(Node):
 
     def pull(self, g: Any, traced: bool, wanted: Collection[Node] | None) -> Sequence[Any]:
         inputs = [Tensor(x.data, _Alias((x.node,) if traced else (), x.shape)) for x in self.tensors]  # type: ignore[arg-type]
-        targets = [*(x.node for x in inputs), *(self.parents or ())[len(inputs) :]]
+        targets: list[Any] = [*(x.node for x in inputs), *(self.parents or ())[len(inputs) :]]
         with enable_grad():
             outputs = tree.leaves(self.call(inputs))
         seeds = [(y.node, g[i]) for i, y in enumerate(outputs) if i in g and y.node is not None]

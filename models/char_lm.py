@@ -196,10 +196,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--lr", type=positive(float), default=4e-3, metavar="R", help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights and the sample")
     parser.add_argument("--backend", choices=["numpy", "cupy"], default="numpy", help="where to compute")
-    parser.add_argument("--weights", type=Path, default=Path("runs/char_lm.safetensors"), metavar="FILE", help="of the model, saved and read")
+    parser.add_argument("--weights", type=Path, default="runs/char_lm.safetensors", metavar="FILE", help="of the model")
     parser.add_argument("--sample-only", action="store_true", help="train nothing: read the weights and write a sample")
     parser.add_argument("--prompt", default="The ", metavar="TEXT", help="what the sample begins with")
-    parser.add_argument("--temperature", type=float, default=0.7, metavar="T", help="of the sample: 1 as learned, lower safer, 0 the likeliest")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.7,
+        metavar="T",
+        help="of the sample: 1 as learned, lower safer, 0 the likeliest",
+    )
     parser.add_argument("--length", type=positive(int), default=500, metavar="N", help="characters to write")
     options = parser.parse_args(arguments)
     if not 0 <= options.temperature < math.inf:

@@ -1,4 +1,6 @@
-"""The primitives, each beside its backward formulas, by family. As a namespace of `Tensor`s it has the standard names."""
+"""The primitives, each beside its backward formulas, by family; with standard names, the namespace of `Tensor`s."""
+
+import sys
 
 from .. import backends
 from ..tensor import Tensor
@@ -58,9 +60,5 @@ from .shape import (
     unstack,
 )
 
-__all__ = [name for name in globals() if not name.startswith("_")]
-
 # A Tensor is an array too, and this is its namespace: rules given Tensors record a graph of the backward pass.
-import sys  # noqa: E402
-
 backends.namespaces[Tensor] = sys.modules[__name__]

@@ -1,4 +1,4 @@
-"""Operations element by element, with broadcasting; each formula beside its rules. `primitive` explains the notation."""
+"""Operations element by element, with broadcasting, each beside its rules. `primitive` explains the notation."""
 
 from __future__ import annotations
 
@@ -346,7 +346,7 @@ cast.vjp(lambda g, x_dtype, xp: xp.astype(g, x_dtype))
 
 
 def astype(x: Any, dtype: Any, /) -> Tensor:
-    """x in another dtype ("float64", mg.float64, ...). The gradient comes back in the dtype of x; none from integers."""
+    """x in another dtype ("float64", mg.float64, ...). The gradient comes back in that of x, and none from integers."""
     name = backends.dtype_name(dtype)
     if isinstance(x, Tensor) and name not in backends.FLOATING:
         x = x.detach()

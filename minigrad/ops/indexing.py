@@ -45,7 +45,7 @@ scattered.vjp(lambda g, key, xp: xp.index(g, key))
 
 
 def scatter(values: Any, key: Any, shape: tuple[int, ...], /) -> Tensor:
-    """Zeros of `shape` with `values`, in the shape of `zeros[key]`, added at `key`; twice where `key` repeats a place."""
+    """Zeros of `shape`, with `values` (in the shape of `zeros[key]`) added at `key`, twice where it repeats a place."""
     return scattered(values, key=_plain(values, key), shape=tuple(shape))
 
 
@@ -82,7 +82,7 @@ def index_update(x: Any, key: Any, values: Any, /) -> Tensor:
 
 @primitive
 def take(xp, x, indices, /, *, axis):
-    """The slices of x at `indices`, integers of any shape, which takes the place of `axis`. Negative ones count back."""
+    """The slices of x at `indices`, integers whose shape takes the place of `axis`. Negative ones count back."""
     taken = xp.take(x, xp.reshape(indices, (-1,)), axis=axis)
     axis %= len(x.shape)
     return xp.reshape(taken, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))

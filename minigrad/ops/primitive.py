@@ -116,7 +116,10 @@ class JoinOp(Op):
     """The node of a primitive of any number of inputs: one rule answers for all of them."""
 
     __slots__ = ("places",)
-    places: list[int]  # of the parents among the inputs
+
+    def __init__(self, parents: Any, shape: Any, plan: Plan, saved: tuple[Any, ...], places: list[int]):
+        super().__init__(parents, shape, plan, saved)
+        self.places = places  # of the parents among the inputs
 
     def pull(self, g: Any, traced: bool, wanted: Collection[Node] | None) -> Sequence[Any]:
         (rule,) = self.plan.rules
@@ -291,7 +294,7 @@ def _primitive(formula: Callable[..., Any], floating: bool) -> Applied:
                 fits = False
             arrays.append(a)
         if not fits or kind is None or (check_dtype and not mask and dtype not in namespaces[kind].floating):
-            args = definition.reconcile(args)
+            args = tuple(definition.reconcile(args))
             tensors = [a for a in args if isinstance(a, Tensor)]
             arrays = [a.data if isinstance(a, Tensor) else a for a in args]
             parents = [a.node for a in tensors if a.node is not None]
@@ -306,7 +309,7 @@ def _primitive(formula: Callable[..., Any], floating: bool) -> Applied:
         many = type(y) is list
         if type(y) is not kind and not many and not backends.is_array(y):
             y = xp.asarray(y)  # NumPy answers with a scalar where the result is 0-d
-        node = None
+        node: Op | None = None
         if mask and definition.rules and grad_enabled.get():
             key = 0 if variadic else mask
             plan = plans.get(key) or plans.setdefault(key, definition.plan(mask))
@@ -316,8 +319,8 @@ def _primitive(formula: Callable[..., Any], floating: bool) -> Applied:
             if many:
                 node = ManyOp(tuple(parents), [part.shape for part in y], plan, saved)
             elif variadic:
-                node = JoinOp(tuple(parents), y.shape, plan, saved)
-                node.places = [i for i in range(len(args)) if mask >> i & 1]
+                places = [i for i in range(len(args)) if mask >> i & 1]
+                node = JoinOp(tuple(parents), y.shape, plan, saved, places)
             else:
                 node = Op(tuple(parents), y.shape, plan, saved)
         watch = watcher.get()
@@ -352,9 +355,9 @@ def _primitive(formula: Callable[..., Any], floating: bool) -> Applied:
                     except (TypeError, ValueError) as error:
                         raise definition.explain(error, (a, b), {}) from error
                     if type(y) is type(a):
-                        parents = (
-                            (parent2,) if parent1 is None else (parent1,) if parent2 is None else (parent1, parent2)
-                        )
+                        parents: Any = (parent1, parent2)
+                        if parent1 is None or parent2 is None:
+                            parents = (parent2,) if parent1 is None else (parent1,)
                         return Tensor(y, Op(parents, y.shape, plan, plan.save((a, b, y))))
         return general(x1, x2)
 

@@ -29,7 +29,9 @@ def clip_by_norm(parameters: Iterable[Tensor], max_norm: float, *, error_if_nonf
     squares = [ops.sum(ops.astype(p.grad, "float64") ** 2) for p in clipped]  # float32 would overflow at 1e19
     norm = ops.sqrt(ops.sum(ops.stack(squares)))
     if error_if_nonfinite and not ops.isfinite(norm):
-        raise AnomalyError(f"clip_by_norm: the norm of the gradients is {norm.item()}; detect_anomaly() finds its cause")
+        raise AnomalyError(
+            f"clip_by_norm: the norm of the gradients is {norm.item()}; detect_anomaly() finds its cause"
+        )
     scale = ops.where(ops.logical_and(norm > max_norm, ops.isfinite(norm)), max_norm / ops.maximum(norm, max_norm), 1.0)
     for p in clipped:
         p.grad = p.grad * ops.astype(scale, p.dtype)  # type: ignore[operator]
