@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar, Token
-from functools import cache
 from math import prod
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -164,10 +163,11 @@ class NumPy(_NumPyLike):
         return np.add.reduce(x, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
 
     def sigmoid(self, x: Array, /) -> Array:
+        one, largest = _ONE_AND_LARGEST[x.dtype]
         y = np.asarray(np.negative(x))  # an array where x is 0-d, too
-        np.minimum(y, _largest_exponent(x.dtype), out=y)  # exp would overflow: to the right limit, but with a warning
+        np.minimum(y, largest, out=y)  # exp would overflow: to the right limit, but with a warning
         np.exp(y, out=y)
-        np.add(y, _one(x.dtype), out=y)
+        np.add(y, one, out=y)
         return np.reciprocal(y, out=y)
 
     def add_at(self, total: Array, key: tuple, g: Array) -> None:
@@ -216,14 +216,8 @@ class CuPy(_NumPyLike):
         return 1 / (1 + self.exp(-x))
 
 
-@cache
-def _largest_exponent(dtype: np.dtype) -> np.ndarray:
-    return np.asarray(np.floor(np.log(np.finfo(dtype).max)), dtype)
-
-
-@cache
-def _one(dtype: np.dtype) -> np.ndarray:
-    return np.asarray(1, dtype)
+# 1, and the largest whole number that exp can take, as arrays: NumPy computes with them faster than with numbers.
+_ONE_AND_LARGEST = {d: (np.asarray(1, d), np.asarray(np.floor(np.log(np.finfo(d).max)), d)) for d in (float32, float64)}
 
 
 namespaces: dict[type, Any] = {}  # by the type of the array

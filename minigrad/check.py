@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextvars import Token
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,7 +231,7 @@ def _anomaly(arrays: Sequence[Any]) -> str | None:
     return None
 
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 def _users_line() -> str:

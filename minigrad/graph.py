@@ -110,8 +110,7 @@ class Output(Node):
     name = "output"
 
     def __init__(self, parent: Node, index: int, shape: tuple[int, ...]):
-        super().__init__((parent,), shape)
-        self.index = index
+        self.parents, self.index, self.shape = (parent,), index, shape
 
 
 class Sum:
@@ -224,10 +223,10 @@ def backpropagate(
                     watch.pulled(node, gp)
                 if parent not in cotangents:
                     cotangents[parent] = gp
-                elif parent in owned:
-                    cotangents[parent] += gp
                 elif type(gp) is Sum:
                     cotangents[parent] = gp + cotangents[parent]
+                elif parent in owned:
+                    cotangents[parent] += gp
                 else:
                     cotangents[parent] = cotangents[parent] + gp
                     if not traced and type(cotangents[parent]) is not Sum:

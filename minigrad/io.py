@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from . import backends
 from .errors import FileFormatError
@@ -27,18 +24,22 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Map
     >>> mg.io.load(path)
     ({'w': tensor([1., 1.])}, {'made by': 'me'})
     """
+    from safetensors.numpy import save_file  # here, since it takes long to import
+
     arrays = {}
     for name, value in tensors.items():
         array = value.data if isinstance(value, Tensor) else value
         arrays[name] = np.asarray(backends.namespace_of(array).to_numpy(array), order="C")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    path = os.fspath(path)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    part = f"{path}.{os.getpid()}.part"
     try:
-        safetensors.numpy.save_file(arrays, part, dict(metadata or {}))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        save_file(arrays, part, dict(metadata or {}))
+        os.replace(part, path)
+    except BaseException:
+        if os.path.exists(part):
+            os.remove(part)
+        raise
 
 
 def load(path: str | os.PathLike[str], backend: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -46,12 +47,14 @@ def load(path: str | os.PathLike[str], backend: str | None = None) -> tuple[dict
 
     Raises FileNotFoundError, or FileFormatError if it is no safetensors file.
     """
-    if not Path(path).exists():
+    from safetensors import SafetensorError, safe_open
+
+    if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {path}")
     namespace = backends.get(backend) if backend else backends.current()
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             tensors = {name: Tensor(backends.as_array(file.get_tensor(name), None, namespace)) for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
-    except (safetensors.SafetensorError, OSError) as error:
+    except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path} is not a complete safetensors file: {error}") from error

@@ -89,7 +89,8 @@ class Tensor:
 
     def __repr__(self) -> str:
         text = np.array2string(self._to_numpy(), separator=", ", prefix="tensor(", threshold=100)
-        notes = [f"dtype={self.dtype}"] if self.dtype not in (backends.float32, backends.bool_) else []
+        dtype = str(self.dtype).rpartition(".")[2]
+        notes = [f"dtype={dtype}"] if dtype not in ("float32", "bool") else []
         notes += [f"backend={self.backend!r}"] if self.backend != "numpy" else []
         notes += ["requires_grad=True"] if isinstance(self.node, Leaf) else []
         notes += [f"from={self.node.name}"] if self.node is not None and not isinstance(self.node, Leaf) else []

@@ -209,7 +209,7 @@ class _Externals(Watcher):
             self.outer.pulled(node, cotangent)
 
     def used(self, node: Node) -> None:
-        source = node.parents[0] if type(node) is Output else node  # type: ignore[index]
+        source = node.parents[0] if type(node) is Output and node.parents else node  # one released has none
         if source not in self.inside:
             self.found[node] = None
 

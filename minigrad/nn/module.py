@@ -124,9 +124,12 @@ class Module:
         for name, value in own.items():
             if tuple(state[name].shape) != value.shape:
                 raise ShapeError(f"load_state_dict: {name} has shape {value.shape}, the state {state[name].shape}")
+        arrays = {}  # all of them before the first is taken over
         for name, value in own.items():
             given = state[name].data if isinstance(state[name], Tensor) else state[name]
-            value.data = backends.as_array(given, value.dtype, backends.get(value.backend))
+            arrays[name] = backends.as_array(given, value.dtype, backends.get(value.backend))
+        for name, value in own.items():
+            value.data = arrays[name]
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}({self.num_parameters:,} parameters)"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 from .. import ops, tree
@@ -52,12 +53,13 @@ class Recurrent(Module):
 
     def forward(self, xs: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
         xs = xs if isinstance(xs, Tensor) else tensor(xs)
+        first = "B, T" if self.batch_first else "T, B"
+        if xs.ndim < 2:
+            raise ShapeError(f"Recurrent: expected xs of shape ({first}, ...), got {xs.shape}")
+        if xs.ndim == 3 and xs.shape[2] != self.cell.input_size:
+            raise ShapeError(f"Recurrent: expected xs of shape ({first}, {self.cell.input_size}), got {xs.shape}")
         if self.batch_first:
-            xs = ops.permute_dims(xs, (1, 0, *range(2, len(xs.shape))))
-        if len(xs.shape) < 2:
-            raise ShapeError(f"Recurrent: expected xs of shape (T, B, ...), got {tuple(xs.shape)}")
-        if len(xs.shape) == 3 and xs.shape[2] != self.cell.input_size:
-            raise ShapeError(f"Recurrent: expected xs of shape (T, B, {self.cell.input_size}), got {tuple(xs.shape)}")
+            xs = ops.permute_dims(xs, (1, 0, *range(2, xs.ndim)))
         steps, batch = xs.shape[:2]
         state = self.cell.initial_state(batch) if state is None else state
         valid = None if lengths is None else _valid(lengths, steps, batch, xs)
@@ -79,9 +81,13 @@ class Recurrent(Module):
 
 def _valid(lengths: Any, steps: int, batch: int, like: Tensor) -> Tensor | None:
     """Booleans (T, B): whether step t of row b counts. None if all do."""
-    values = lengths.tolist() if hasattr(lengths, "tolist") else list(lengths)
-    if len(values) != batch or not all(isinstance(n, int) and 0 <= n <= steps for n in values):
-        raise ArgumentError(f"Recurrent: lengths must be {batch} integers from 0 to {steps}, got {values}")
+    given = lengths.tolist() if hasattr(lengths, "tolist") else lengths
+    try:
+        values = [index(n) for n in given]
+    except TypeError:  # not integers, or not several
+        values = None
+    if values is None or len(values) != batch or not all(0 <= n <= steps for n in values):
+        raise ArgumentError(f"Recurrent: lengths must be {batch} integers from 0 to {steps}, got {given}")
     if all(n == steps for n in values):
         return None
     ends = tensor(values, dtype="int64", backend=like.backend)

@@ -61,6 +61,7 @@ def pow(x1: Any, x2: Any, /) -> Tensor:
 
     At x1 = 0 the gradient is that of the limit: of x**0 it is 0, and it is 0 wherever the cotangent is.
     """
+    x1, x2 = backends.as_number(x1), backends.as_number(x2)
     if isinstance(x2, (int, float)):
         if isinstance(x1, Tensor) and (isinstance(x2, float) or x2 < 0) and not backends.is_floating(x1.data):
             x1 = astype(x1, backends.float32)
@@ -82,7 +83,8 @@ def _power_rule(g, x, exponent, xp):
     if exponent == 0:
         return g * 0
     if exponent >= 1:
-        return g * (x ** (exponent - 1) * exponent)
+        slope = x ** (exponent - 1) * exponent
+        return g * (slope if exponent % 1 == 0 else _where_wanted(xp, g, slope))
     return _over(xp, g * exponent, x ** (1 - exponent))
 
 
@@ -97,22 +99,30 @@ def exponentiate(xp, x1, x2, /):
 
 def _base_rule(g, x1, x2, xp):
     # x2 * x1**(x2-1), where 0 * inf is 0: for x2 = 0, and for a cotangent of 0
-    zero = (x1 == 0) & ((x2 == 0) | (g == 0))
-    return g * x2 * xp.where(zero, 1.0, x1) ** xp.where(zero, 1.0, x2 - 1)
+    zero = (x1 == 0) & (x2 < 1) & ((x2 == 0) | (g == 0))
+    slope = xp.where(zero, 1.0, x1) ** xp.where(zero, 1.0, x2 - 1)
+    return g * x2 * _where_wanted(xp, g, slope)
 
 
 def _exponent_rule(g, x1, x2, y, xp):
-    # y log(x1), whose limit at x1 = 0 is 0
-    return g * y * xp.log(xp.where((x1 == 0) & (x2 >= 0), 1.0, x1))
+    # y log(x1), whose limit at x1 = 0 is 0; log(x1) and, for x2 < 0, y may be NaN or infinite where g is 0
+    nothing = (g == 0) & ((x1 <= 0) | (x1 != x1))
+    limit = (x1 == 0) & (x2 >= 0)
+    return g * xp.where(nothing, 0.0, y) * xp.log(xp.where(nothing | limit, 1.0, x1))
 
 
 exponentiate.vjp(_base_rule, _exponent_rule)
 
 
 def _over(xp, g, x):
-    """g / x, but 0 where both are 0: no cotangent, no gradient, however steep."""
-    nothing = (g == 0) & (x == 0)
+    """g / x, but 0 where g is 0 and x is 0 or NaN: no cotangent, no gradient, however steep."""
+    nothing = (g == 0) & ((x == 0) | (x != x))
     return g / xp.where(nothing, 1.0, x)
+
+
+def _where_wanted(xp, g, slope):
+    """The slope, but 0 where it is NaN and multiplies a cotangent of 0."""
+    return xp.where((g == 0) & (slope != slope), 0.0, slope)
 
 
 # Functions of one real variable
@@ -178,7 +188,7 @@ def tanh(xp, x, /):
     return xp.tanh(x)
 
 
-tanh.vjp(lambda g, y: g * (1 - y * y))
+tanh.vjp(lambda g, y: g - g * (y * y))
 
 
 @primitive(floating=True)
@@ -187,7 +197,7 @@ def sigmoid(xp, x, /):
     return xp.sigmoid(x)
 
 
-sigmoid.vjp(lambda g, y: g * (y * (1 - y)))
+sigmoid.vjp(lambda g, y: g * (y - y * y))
 
 
 @primitive(floating=True)
@@ -251,7 +261,7 @@ minimum.vjp(lambda g, x1, x2, xp: _to_larger(xp, g, x2, x1), lambda g, x1, x2, x
 @primitive
 def clip(xp, x, /, min=None, max=None):
     """x limited to [min, max], two numbers or None. The gradient passes within the limits, and at them."""
-    return xp.clip(x, min, max)
+    return xp.clip(x, backends.as_number(min), backends.as_number(max))
 
 
 clip.vjp(lambda g, x, y, xp: xp.where(x == y, g, 0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import backends
-from ..errors import DtypeError
+from ..errors import DtypeError, ShapeError
 from ..graph import Sum
 from ..tensor import Tensor
 from .primitive import primitive
@@ -46,7 +46,7 @@ scattered.vjp(lambda g, key, xp: xp.index(g, key))
 
 def scatter(values: Any, key: Any, shape: tuple[int, ...], /) -> Tensor:
     """Zeros of `shape`, with `values` (in the shape of `zeros[key]`) added at `key`, twice where it repeats a place."""
-    return scattered(values, key=_plain(values, key), shape=tuple(shape))
+    return scattered(values, key=_plain(values, key, shape), shape=tuple(shape))
 
 
 @primitive
@@ -59,6 +59,7 @@ added.vjp(lambda g: g, lambda g, key, xp: xp.index(g, key))
 
 def index_add(x: Any, key: Any, values: Any, /) -> Tensor:
     """A copy of x with `values` added at `key`; twice where `key` repeats a place. `values` broadcasts to x[key]."""
+    values = backends.as_number(values)
     if isinstance(values, (int, float)):
         values = Tensor(backends.as_array(values, x.dtype, backends.namespace_of(x.data)))
     return added(x, values, key=_plain(x, key))
@@ -83,6 +84,8 @@ def index_update(x: Any, key: Any, values: Any, /) -> Tensor:
 @primitive
 def take(xp, x, indices, /, *, axis):
     """The slices of x at `indices`, integers whose shape takes the place of `axis`. Negative ones count back."""
+    if isinstance(indices, int):
+        indices = xp.asarray(indices)
     taken = xp.take(x, xp.reshape(indices, (-1,)), axis=axis)
     axis %= len(x.shape)
     return xp.reshape(taken, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
@@ -114,27 +117,44 @@ def _take_along_axis_rule(g, indices, x_shape, axis, xp):
 take_along_axis.vjp(_take_along_axis_rule, None)
 
 
-def _plain(x: Any, key: Any) -> tuple[Any, ...]:
-    """A key as `Namespace.index` takes it: a tuple, its arrays of integers and of the backend of x."""
+def _plain(x: Any, key: Any, shape: tuple[int, ...] | None = None) -> tuple[Any, ...]:
+    """A key to x, or to an array of `shape`, as `Namespace.index` takes it: its arrays integers, of the backend of x."""
     if type(key) is int:
         return (key,)
     array = x.data if isinstance(x, Tensor) else x
     xp = backends.namespace_of(array)
     plain: list[Any] = []
+    masks = False
     for k in key if isinstance(key, tuple) else (key,):
         k = backends.as_number(k)
         if isinstance(k, list):
             k = xp.asarray(k) if k else xp.zeros((0,), dtype=xp.dtype("int64"))
         elif isinstance(k, Tensor):
             k = k.data
-        if k is None or k is Ellipsis or isinstance(k, slice) or type(k) is int:
+        if not (k is None or k is Ellipsis or isinstance(k, slice) or type(k) is int):
+            kind = backends.kind_of(k) if backends.is_array(k) else type(k).__name__
+            if kind not in ("integer", "boolean"):
+                raise DtypeError(
+                    f"index: expected integers, slices, None, ... or arrays of integers or booleans, got {kind}"
+                )
+            backends.require_same("index", [array, k])
+            masks = masks or kind == "boolean"
+        plain.append(k)
+    return tuple(_without_masks(xp, plain, shape or x.shape) if masks else plain)
+
+
+def _without_masks(xp: Any, key: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """The key, each mask of booleans as the positions where it is true."""
+    is_mask = [backends.is_array(k) and backends.kind_of(k) == "boolean" for k in key]
+    widths = [0 if k is None or k is Ellipsis else k.ndim if mask else 1 for k, mask in zip(key, is_mask)]
+    plain: list[Any] = []
+    axis = 0
+    for i, k in enumerate(key):
+        if is_mask[i]:
+            if tuple(k.shape) != tuple(shape[axis : axis + k.ndim]):
+                raise ShapeError(f"index: a mask of shape {tuple(k.shape)} at axis {axis} of shape {tuple(shape)}")
+            plain.extend(xp.nonzero(k))
+        else:
             plain.append(k)
-            continue
-        kind = backends.kind_of(k) if backends.is_array(k) else type(k).__name__
-        if kind not in ("integer", "boolean"):
-            raise DtypeError(
-                f"index: expected integers, slices, None, ... or arrays of integers or booleans, got {kind}"
-            )
-        backends.require_same("index", [array, k])
-        plain.extend(xp.nonzero(k) if kind == "boolean" else [k])
-    return tuple(plain)
+        axis = len(shape) - sum(widths[i + 1 :]) if k is Ellipsis else axis + widths[i]
+    return plain

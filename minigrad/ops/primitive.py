@@ -240,10 +240,13 @@ class Definition:
 
     def explain(self, error: Exception, args: Sequence[Any], static: dict[str, Any]) -> MinigradError:
         """What the array library said, with the name of the operation and what it was given."""
+        if isinstance(error, MinigradError):
+            return error
         given = [f"{backends.dtype_name(a.dtype)}{tuple(a.shape)}" if backends.is_array(a) else repr(a) for a in args]
         given += [f"{name}={value!r}" for name, value in static.items()]
         kind = {TypeError: DtypeError, IndexError: OutOfRangeError}.get(type(error), ShapeError)
-        return kind(f"{self.name}({', '.join(given)}): {error}")
+        hint = "; sizes are aligned at the last axis and must be equal or 1" if "broadcast" in str(error) else ""
+        return kind(f"{self.name}({', '.join(given)}): {error}{hint}")
 
 
 class Applied(Protocol):

@@ -92,8 +92,11 @@ def logsumexp(xp, x, /, *, axis=None, keepdims=False):
 
 
 def _logsumexp_rule(g, x, y, x_shape, axis, keepdims, xp):
+    # softmax(x). The sum would be 1 but for the rounding of y, and dividing by it takes that out: y may be large.
     y = _restore(xp, y, x_shape, axis, keepdims)
-    return _restore(xp, g, x_shape, axis, keepdims) * xp.exp(x - xp.where(xp.isfinite(y), y, 0.0))
+    p = xp.exp(x - xp.where(xp.isfinite(y), y, 0.0))
+    total = xp.sum(p, axis=axis, keepdims=True)
+    return _restore(xp, g, x_shape, axis, keepdims) * (p / xp.where(total == 0, 1.0, total))
 
 
 logsumexp.vjp(_logsumexp_rule)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
 from .primitive import primitive
 
@@ -32,7 +32,7 @@ def transpose(x: Any, /, *axes: int) -> Tensor:
     """The axes of x in the order given, or all reversed; `transpose(x, 0, 2, 1)` or `transpose(x, (0, 2, 1))`."""
     if len(axes) == 1 and not isinstance(axes[0], int):
         axes = tuple(axes[0])
-    return permute_dims(x, axes or tuple(range(len(x.shape)))[::-1])
+    return permute_dims(x, axes or tuple(range(len(shape_of("transpose", x))))[::-1])
 
 
 @primitive
@@ -55,13 +55,14 @@ expand_dims.vjp(lambda g, x_shape, xp: xp.reshape(g, x_shape))
 
 def squeeze(x: Any, /, axis: Any = None) -> Tensor:
     """x without its axes of length 1, or without those named. Raises ShapeError if one of those is longer."""
+    shape = shape_of("squeeze", x)
     if axis is None:
-        axis = tuple(i for i, n in enumerate(x.shape) if n == 1)
-    axes = {i % len(x.shape) for i in ((axis,) if isinstance(axis, int) else axis)}
-    longer = [i for i in axes if x.shape[i] != 1]
+        axis = tuple(i for i, n in enumerate(shape) if n == 1)
+    axes = {_axis("squeeze", x, i) for i in ((axis,) if isinstance(axis, int) else axis)}
+    longer = [i for i in axes if shape[i] != 1]
     if longer:
-        raise ShapeError(f"squeeze: axis {longer[0]} of shape {tuple(x.shape)} has length {x.shape[longer[0]]}, not 1")
-    return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
+        raise ShapeError(f"squeeze: axis {longer[0]} of shape {tuple(shape)} has length {shape[longer[0]]}, not 1")
+    return reshape(x, tuple(n for i, n in enumerate(shape) if i not in axes))
 
 
 @primitive
@@ -103,7 +104,7 @@ def stacking(xp, *parts, axis):
     return xp.stack(parts, axis=axis)
 
 
-stacking.vjp(lambda g, axis, xp: xp.unstack(g, axis=axis))
+stacking.vjp(lambda g, axis, xp: xp.unstack(g, axis=axis % len(g.shape)))
 
 
 def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
@@ -136,7 +137,7 @@ def split(x: Any, sizes: int | Sequence[int], /, *, axis: int = 0) -> list[Tenso
         if sizes < 1 or length % sizes:
             raise ShapeError(f"split: axis {axis} of shape {tuple(x.shape)} does not divide into {sizes} equal parts")
         sizes = (length // sizes,) * sizes
-    elif sum(sizes) != length or min(sizes) < 0:
+    elif sum(sizes) != length or any(size < 0 for size in sizes):
         raise ShapeError(f"split: sizes {tuple(sizes)} do not make up axis {axis} of shape {tuple(x.shape)}")
     return pieces(x, sizes=tuple(sizes), axis=axis)
 
@@ -156,7 +157,15 @@ def unstack(x: Any, /, *, axis: int = 0) -> list[Tensor]:
 
 def _axis(op: str, x: Any, axis: int) -> int:
     """`axis` as an axis that is not negative."""
-    ndim = len(x.shape)
+    ndim = len(shape_of(op, x))
     if not -ndim <= axis < ndim:
         raise ShapeError(f"{op}: shape {tuple(x.shape)} has no axis {axis}")
     return axis % ndim
+
+
+def shape_of(op: str, x: Any) -> tuple[int, ...]:
+    """The shape of a tensor or an array. Raises DtypeError for what has none, such as a list."""
+    try:
+        return x.shape
+    except AttributeError:
+        raise DtypeError(f"{op}: expected a tensor, got {type(x).__name__}; mg.tensor makes one") from None

@@ -1,0 +1,146 @@
+"""Primitives of one's own: what a rule may read, how broadcasting is undone, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import backends, errors
+from minigrad.ops.primitive import unbroadcast
+from tests import strategies
+from tests.conftest import BACKENDS
+from tests.oracles import ops as oracles
+from tests.strategies import as_numpy, as_tensor
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@mg.primitive
+def scaled_product(xp, a, b, /, scale=2.0, *, shift=0.0):
+    """scale * a * b + shift."""
+    return a * b * scale + shift
+
+
+scaled_product.vjp(lambda g, b, scale: g * b * scale, lambda g, a, scale: g * a * scale)
+
+
+def test_a_primitive_keeps_the_name_the_docstring_and_the_signature_of_its_formula_without_xp():
+    import inspect
+
+    assert scaled_product.__name__ == "scaled_product" and scaled_product.__doc__ == "scale * a * b + shift."
+    assert str(inspect.signature(scaled_product)) == "(a, b, /, scale=2.0, *, shift=0.0)"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_static_arguments_come_by_position_or_by_name_and_reach_the_rules(backend):
+    for call in (lambda a, b: scaled_product(a, b, 5.0), lambda a, b: scaled_product(a, b, scale=5.0, shift=1.0)):
+        a, b = (as_tensor(np.array(v), backend, requires_grad=True) for v in ([1.0, 2.0], [3.0, 4.0]))
+        call(a, b).backward(np.ones(2))
+        assert as_numpy(a.grad).tolist() == [15.0, 20.0] and as_numpy(b.grad).tolist() == [5.0, 10.0]
+        assert mg.gradcheck(call, [a, b], order=2)
+
+
+def test_a_rule_may_read_cotangent_output_inputs_statics_shapes_dtypes_and_the_namespace():
+    read = {}
+
+    @mg.primitive
+    def spy(xp, a, b, /, *, power=3):
+        return a * b
+
+    def rule(g, y, a, b, power, a_shape, b_shape, a_dtype, shapes, xp):
+        read.update(locals())
+        return g * b
+
+    spy.vjp(rule, None)
+    a, b = mg.tensor([[1.0, 2.0]], requires_grad=True), mg.tensor([[3.0], [4.0]])
+    y = spy(a, b)
+    y.backward(np.ones((2, 2)))
+    assert a.grad.tolist() == [[7.0, 7.0]]
+    assert read["y"] is y.data and read["a"] is a.data and read["b"] is b.data and read["power"] == 3
+    assert (read["a_shape"], read["b_shape"]) == ((1, 2), (2, 1)) and read["shapes"] == ((1, 2), (2, 1))
+    assert read["a_dtype"] == np.float32 and read["xp"] is backends.numpy
+
+
+def test_a_rule_that_reads_an_unknown_name_is_told_which_there_are():
+    @mg.primitive
+    def f(xp, x, /, *, axis=0):
+        return x * 1
+
+    f.vjp(lambda g, xs: g)
+    with pytest.raises(
+        errors.ArgumentError, match=r"^f: a rule reads 'xs', but there is only g, xp, \['x', 'y', 'axis'"
+    ):
+        f(mg.tensor([1.0], requires_grad=True))
+
+
+def test_a_rule_that_answers_in_a_shape_of_its_own_is_refused():
+    @mg.primitive
+    def f(xp, x, /):
+        return x * 1
+
+    f.vjp(lambda g, xp: xp.reshape(g, (3, 1)))
+    with pytest.raises(errors.ShapeError, match=r"a rule answered with shape \(3, 1\) for an input of shape \(3,\)"):
+        f(mg.tensor([1.0, 2.0, 3.0], requires_grad=True)).backward(np.ones(3))
+
+
+def test_without_rules_or_with_none_for_all_wanted_inputs_no_gradient_passes():
+    @mg.primitive
+    def step(xp, x, /):
+        return xp.sign(x)
+
+    assert not step(mg.tensor([1.0], requires_grad=True)).requires_grad
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(st.data())
+def test_undoing_broadcasting_is_the_sum_over_the_copies(backend, data):
+    shape, other = data.draw(strategies.broadcastable(2))
+    rng = np.random.default_rng(data.draw(strategies.SEEDS))
+    g = rng.integers(-9, 9, np.broadcast_shapes(shape, other)).astype("float32")  # whole numbers, so sums are exact
+    undone = unbroadcast(as_tensor(g, backend).data, shape)
+    assert undone.shape == shape
+    assert as_numpy(undone).tolist() == oracles.back(np.zeros(shape), g).sum(0).tolist()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_result_is_an_array_of_the_backend_even_where_the_library_answers_with_a_scalar(backend):
+    x = as_tensor(np.array([[1.0, 2.0]]), backend)
+    for y in (x.sum(), x.max(), x[0, 1], x[0, 0] * 2, mg.argmax(x), mg.all(x > 0), -x.sum(), x.sum() ** 2):
+        assert type(y.data) is backends.get(backend).array_type and y.shape == ()
+
+
+def test_under_no_grad_nothing_is_saved_and_of_inputs_without_gradient_there_is_no_node():
+    x, c = mg.tensor([1.0], requires_grad=True), mg.tensor([2.0])
+    with mg.no_grad():
+        assert all(y.node is None for y in (x * c, mg.concat([x, x]), mg.split(x, 1)[0], mg.exp(x), mg.sum(x)))
+    assert (c * c).node is None and mg.concat([c, c]).node is None and mg.split(c, 1)[0].node is None
+
+
+def test_the_rule_of_an_input_that_needs_no_gradient_does_not_run():
+    @mg.primitive
+    def product(xp, a, b, /):
+        return a * b
+
+    def never(g, a):
+        raise AssertionError
+
+    product.vjp(lambda g, b: g * b, never)
+    a = mg.tensor([1.0], requires_grad=True)
+    product(a, mg.tensor([2.0])).backward()
+    assert a.grad.tolist() == [2.0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_primitive_of_several_outputs_sums_what_comes_back_by_each(backend):
+    @mg.primitive
+    def both(xp, x, /):
+        return [x * 2, x * x]
+
+    both.vjp(lambda g, x: g[0] * 2 + g[1] * x * 2)
+    x = as_tensor(np.array([1.0, 3.0]), backend, requires_grad=True)
+    double, square = both(x)
+    (double + square).backward(np.ones(2))
+    assert as_numpy(x.grad).tolist() == [4.0, 8.0]
+    assert mg.gradcheck(both, [x], order=2)
+    assert mg.gradcheck(lambda x: both(x)[1], [x], order=2)
