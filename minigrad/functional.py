@@ -31,6 +31,13 @@ def _shifted(x: Tensor, axis: int) -> Tensor:
     return x - ops.max(x.detach(), axis=axis, keepdims=True)
 
 
+def _tensor(data: Any, like: Tensor, dtype: Any) -> Tensor:
+    """Targets or indices as a tensor. Numbers and lists become one on the backend of `like`."""
+    if isinstance(data, Tensor):
+        return data
+    return Tensor(backends.as_array(data, dtype, None if backends.is_array(data) else backends.namespace_of(like.data)))
+
+
 def _reduce(op: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
     if reduction == "none":
         return losses
@@ -57,15 +64,15 @@ def cross_entropy(logits: Tensor, targets: Any, *, ignore_index: int | None = No
     >>> mg.cross_entropy(mg.tensor([[0.0, 0.0], [100.0, 0.0]]), mg.tensor([1, 0], dtype=mg.int64), reduction="none")
     tensor([0.6931472, 0.       ])
     """
-    if not isinstance(targets, Tensor):
-        targets = Tensor(backends.as_array(targets, None if backends.is_array(targets) else backends.int64))
+    targets = _tensor(targets, logits, None if backends.is_array(targets) else backends.int64)
     backends.require_same("cross_entropy", [logits.data, targets.data])
     classes = logits.shape[-1] if logits.shape else 0
     if backends.is_floating(targets.data):
         if targets.shape != logits.shape:
             raise ShapeError(f"cross_entropy: probabilities {targets.shape} for logits {logits.shape}")
         # 0 log 0 = 0 for the logits -inf of an impossible class too
-        terms = targets * ops.where(targets == 0, 0.0, log_softmax(logits))
+        log_p = log_softmax(logits)
+        terms = targets * ops.where((targets == 0) & ~ops.isfinite(log_p), 0.0, log_p)
         return _reduce("cross_entropy", -ops.sum(terms, axis=-1), reduction)
     if not logits.shape or targets.shape != logits.shape[:-1]:
         raise ShapeError(
@@ -81,7 +88,7 @@ def cross_entropy(logits: Tensor, targets: Any, *, ignore_index: int | None = No
     if counts is None:
         return _reduce("cross_entropy", losses, reduction)
     losses = ops.where(counts, losses, 0.0)
-    return _reduce("cross_entropy", losses, reduction, ops.maximum(ops.sum(counts), 1).astype(losses.dtype))
+    return _reduce("cross_entropy", losses, reduction, ops.maximum(ops.sum(counts.astype(losses.dtype)), 1))
 
 
 def _check_range(op: str, what: str, indices: Tensor, size: int) -> None:
@@ -97,7 +104,7 @@ def binary_cross_entropy_with_logits(logits: Tensor, targets: Any, *, reduction:
 
     logits, targets: of the same shape; targets between 0 and 1. reduction: "mean", "sum" or "none".
     """
-    targets = targets if isinstance(targets, Tensor) else Tensor(backends.as_array(targets, logits.dtype))
+    targets = _tensor(targets, logits, logits.dtype)
     if targets.shape != logits.shape:
         raise ShapeError(f"binary_cross_entropy_with_logits: targets {targets.shape} for logits {logits.shape}")
     return _reduce("binary_cross_entropy_with_logits", ops.softplus(logits) - targets * logits, reduction)
@@ -105,7 +112,7 @@ def binary_cross_entropy_with_logits(logits: Tensor, targets: Any, *, reduction:
 
 def mse(predictions: Tensor, targets: Any, *, reduction: str = "mean") -> Tensor:
     """(prediction - target)**2. reduction: "mean", "sum" or "none". Raises ShapeError if the shapes differ."""
-    targets = targets if isinstance(targets, Tensor) else Tensor(backends.as_array(targets, predictions.dtype))
+    targets = _tensor(targets, predictions, predictions.dtype)
     if targets.shape != predictions.shape:
         raise ShapeError(f"mse: targets {targets.shape} for predictions {predictions.shape}")
     return _reduce("mse", (predictions - targets) ** 2, reduction)
@@ -145,8 +152,7 @@ def embedding(weight: Tensor, indices: Any) -> Tensor:
 
     Raises OutOfRangeError for an index that is no row, DtypeError for indices that are not integers.
     """
-    if not isinstance(indices, Tensor):
-        indices = Tensor(backends.as_array(indices, None if backends.is_array(indices) else backends.int64))
+    indices = _tensor(indices, weight, None if backends.is_array(indices) else backends.int64)
     if backends.kind_of(indices.data) != "integer":
         raise DtypeError(f"embedding: indices are integers, got {indices.dtype}; .astype(mg.int64) makes them so")
     _check_range("embedding", "index", indices, weight.shape[0])

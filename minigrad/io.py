@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import backends
-from .errors import FileFormatError
+from .errors import DtypeError, FileFormatError
 from .tensor import Tensor
+
+_KINDS = ("F32", "F64", "I32", "I64", "BOOL")  # the dtypes of tensors, as safetensors calls them
 
 
 def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
@@ -34,7 +36,7 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Map
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     part = f"{path}.{os.getpid()}.part"
     try:
-        save_file(arrays, part, dict(metadata or {}))
+        save_file(arrays, part, dict(metadata) if metadata else None)
         os.replace(part, path)
     except BaseException:
         if os.path.exists(part):
@@ -45,7 +47,8 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Map
 def load(path: str | os.PathLike[str], backend: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors in a file by name, on `backend` or where `mg.use` says, and the strings stored with them.
 
-    Raises FileNotFoundError, or FileFormatError if it is no safetensors file.
+    Raises FileNotFoundError, FileFormatError if it is no safetensors file, or DtypeError if it holds numbers of a kind
+    that tensors do not have, such as bfloat16.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -54,7 +57,12 @@ def load(path: str | os.PathLike[str], backend: str | None = None) -> tuple[dict
     namespace = backends.get(backend) if backend else backends.current()
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: Tensor(backends.as_array(file.get_tensor(name), None, namespace)) for name in file.keys()}  # noqa: SIM118
+            tensors = {}
+            for name in file.keys():  # noqa: SIM118
+                kind = file.get_slice(name).get_dtype()
+                if kind not in _KINDS:
+                    raise DtypeError(f"{path}: {name} is of the dtype {kind}, not one of {', '.join(_KINDS)}")
+                tensors[name] = Tensor(backends.as_array(file.get_tensor(name), None, namespace))
             return tensors, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path} is not a complete safetensors file: {error}") from error

@@ -81,8 +81,8 @@ def fit(
         for number in range(1, epochs + 1):
             model.train()
             start, total, count, norms, state = time.perf_counter(), 0.0, 0, 0.0, None
-            with _Bar(train, f"epoch {number:{width}}/{epochs}", item, quiet) as bar:
-                for step, batch in enumerate(bar, 1):
+            with _Bar(train, f"epoch {number:{width}}/{epochs}", quiet) as bar:
+                for step, batch in enumerate(train, 1):
                     value, state = loss(batch, state)
                     optimizer.zero_grad()
                     value.backward()
@@ -98,9 +98,12 @@ def fit(
                     n = items(batch)
                     total, count, norms = total + value * n, count + n, norms + norm
                     seconds = time.perf_counter() - start
-                    bar.show(n, value, measure, norm)
+                    words = [f"loss {value:.3f}", *([measure(value)] if measure else [])]
+                    bar.show(", ".join([*words, f"{count / seconds:,.0f} {item}s/s, gradient norm {norm:.2f}"]))
+            if not count:
+                raise ArgumentError(f"fit: there are no batches in epoch {number}; train must be readable many times")
             valid_loss = evaluate(model, loss, valid, items)
-            epoch = Epoch(number, total / max(count, 1), valid_loss, norms / step, seconds, count / seconds)
+            epoch = Epoch(number, total / count, valid_loss, norms / step, seconds, count / seconds)
             history.append(epoch)
             better = valid_loss < best
             if not quiet:
@@ -125,32 +128,35 @@ def evaluate(
     model: Module, loss: Loss, batches: Iterable[Any], items: Callable[[Any], int] = lambda batch: batch[-1].size
 ) -> float:
     """The mean loss over all items of the batches, without training; the state is carried as in `fit`."""
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     total, count, state = 0.0, 0, None
-    with no_grad():
-        for batch in batches:
-            value, state = loss(batch, state)
-            n = items(batch)
-            total, count = total + value.item() * n, count + n
-    model.train(was_training)
+    try:
+        with no_grad():
+            for batch in batches:
+                value, state = loss(batch, state)
+                n = items(batch)
+                total, count = total + value.item() * n, count + n
+    finally:
+        for module, training in modes:
+            module.training = training
     if not count:
-        raise ArgumentError("evaluate: there are no batches")
+        raise ArgumentError("evaluate: there are no batches; they must be readable many times")
     return total / count
 
 
 class _Bar:
-    """Batches, shown as a bar on a terminal where tqdm is installed."""
+    """Steps, shown as a bar on a terminal where tqdm is installed."""
 
-    def __init__(self, batches: Iterable[Any], title: str, item: str, quiet: bool):
-        self.batches, self.bar = batches, None
+    def __init__(self, batches: Iterable[Any], title: str, quiet: bool):
+        self.bar = None
         if not quiet and sys.stderr.isatty():
             try:
                 from tqdm import tqdm
             except ImportError:
                 return
-            items = sum(batch[-1].size for batch in batches) if isinstance(batches, Sized) else None
-            self.bar = tqdm(total=items, desc=title, unit=item, unit_scale=True, leave=False, dynamic_ncols=True)
+            total = len(batches) if isinstance(batches, Sized) else None
+            self.bar = tqdm(total=total, desc=title, unit="step", leave=False, dynamic_ncols=True)
 
     def __enter__(self) -> _Bar:
         return self
@@ -159,11 +165,7 @@ class _Bar:
         if self.bar is not None:
             self.bar.close()
 
-    def __iter__(self) -> Any:
-        return iter(self.batches)
-
-    def show(self, n: int, loss: float, measure: Measure | None, norm: float) -> None:
+    def show(self, said: str) -> None:
         if self.bar is not None:
-            said = f", {measure(loss)}" if measure else ""
-            self.bar.set_postfix_str(f"loss {loss:.3f}{said}, gradient norm {norm:.2f}", refresh=False)
-            self.bar.update(n)
+            self.bar.set_postfix_str(said, refresh=False)
+            self.bar.update()

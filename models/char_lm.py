@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import textwrap
 import time
@@ -67,13 +68,17 @@ def sample(model: CharModel, vocabulary: data.CharVocabulary, prompt: str, lengt
 def main(arguments: list[str] | None = None) -> None:
     """The program; see --help."""
     options = parse(arguments)
-    mg.use(options.backend)
+    try:
+        mg.use(options.backend)
+    except mg.MinigradError as error:
+        fail(f"--backend {options.backend}: {error}")
     mg.seed(options.seed)
     if options.sample_only:
         model, vocabulary = load(options.weights)
         show_sample(model, vocabulary, options)
         return
 
+    check_writable(options.weights)
     text = read(options.text)
     vocabulary = data.CharVocabulary(text)
     check_prompt(options.prompt, vocabulary)
@@ -103,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
         mg.io.save(options.weights, model.state_dict(), {"char_lm": json.dumps(about)})
 
     start = time.perf_counter()
-    train.fit(
+    history = train.fit(
         model,
         optimizer,
         loss,
@@ -125,13 +130,14 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"  Markov model of order {k}    {value:.3f}{'   the best of these' if value == min(markov) else ''}")
     print(f"  {options.cell:<24} {bits:.3f}   {min(markov) - bits:+.3f} below the best Markov model")
     show_sample(model, vocabulary, options)
-    print(f"\nweights saved in {options.weights}; write more with --sample-only --prompt TEXT")
+    if history:
+        print(f"\nweights saved in {options.weights}; write more with --sample-only --prompt TEXT")
 
 
 def show_sample(model: CharModel, vocabulary: data.CharVocabulary, options: argparse.Namespace) -> None:
     """Print a paragraph that the model writes."""
     check_prompt(options.prompt, vocabulary)
-    prompt = options.prompt or vocabulary.characters[0]
+    prompt = options.prompt or ("The " if all(c in vocabulary for c in "The ") else vocabulary.characters[0])
     text = sample(model, vocabulary, prompt, options.length, options.temperature)
     print(f"\nsample, at temperature {options.temperature:g}\n")
     print(textwrap.indent(text.strip("\n"), "  "))
@@ -159,14 +165,24 @@ def load(path: Path) -> tuple[CharModel, data.CharVocabulary]:
     try:
         weights, metadata = mg.io.load(path)
         about = json.loads(metadata["char_lm"])
+        vocabulary = data.CharVocabulary(about["characters"])
+        model = CharModel(len(vocabulary), about["cell"], about["hidden"])
+        model.load_state_dict(weights)
     except FileNotFoundError:
         fail(f"--weights {path}: there is no such file; train first, without --sample-only")
-    except (mg.MinigradError, KeyError, ValueError):
+    except (mg.MinigradError, KeyError, ValueError, TypeError):
         fail(f"--weights {path}: not weights that this program saved")
-    vocabulary = data.CharVocabulary(about["characters"])
-    model = CharModel(len(vocabulary), about["cell"], about["hidden"])
-    model.load_state_dict(weights)
     return model, vocabulary
+
+
+def check_writable(path: Path) -> None:
+    """End the program if the weights could not be saved there, before it has trained for long."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"--weights {path}: {error.strerror or error}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        fail(f"--weights {path}: cannot be written")
 
 
 def check_prompt(prompt: str, vocabulary: data.CharVocabulary) -> None:
@@ -198,7 +214,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", choices=["numpy", "cupy"], default="numpy", help="where to compute")
     parser.add_argument("--weights", type=Path, default="runs/char_lm.safetensors", metavar="FILE", help="of the model")
     parser.add_argument("--sample-only", action="store_true", help="train nothing: read the weights and write a sample")
-    parser.add_argument("--prompt", default="The ", metavar="TEXT", help="what the sample begins with")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="what the sample begins with; else with 'The '")
     parser.add_argument(
         "--temperature",
         type=float,

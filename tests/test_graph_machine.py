@@ -264,6 +264,8 @@ class StrictGraphs(Graphs):
 
 
 TestRandomGraphs = Graphs.TestCase
-TestRandomGraphs.settings = settings(stateful_step_count=40, report_multiple_bugs=False)
+TestRandomGraphs.settings = settings(
+    max_examples=4 * settings().max_examples, stateful_step_count=40, report_multiple_bugs=False
+)
 TestRandomGraphsOfTheStandard = StrictGraphs.TestCase
-TestRandomGraphsOfTheStandard.settings = settings(stateful_step_count=25, report_multiple_bugs=False)
+TestRandomGraphsOfTheStandard.settings = settings(stateful_step_count=30, report_multiple_bugs=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, OutOfRangeError, ShapeError
 
 
 class CharVocabulary:
@@ -37,8 +37,13 @@ class CharVocabulary:
         return np.fromiter((self._numbers[c] for c in text), np.int64, len(text))
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text of these numbers."""
-        return "".join(self.characters[i] for i in numbers)
+        """The text of these numbers. Raises OutOfRangeError for one that is no character."""
+        text = []
+        for i in numbers:
+            if not 0 <= i < len(self):
+                raise OutOfRangeError(f"decode: {i} is not in 0 ... {len(self) - 1}")
+            text.append(self.characters[i])
+        return "".join(text)
 
 
 class ContinuousBatches:

@@ -118,7 +118,7 @@ take_along_axis.vjp(_take_along_axis_rule, None)
 
 
 def _plain(x: Any, key: Any, shape: tuple[int, ...] | None = None) -> tuple[Any, ...]:
-    """A key to x, or to an array of `shape`, as `Namespace.index` takes it: its arrays integers, of the backend of x."""
+    """A key to x, or to an array of `shape`, as `Namespace.index` takes it: its arrays are integers where x is."""
     if type(key) is int:
         return (key,)
     array = x.data if isinstance(x, Tensor) else x
@@ -140,7 +140,7 @@ def _plain(x: Any, key: Any, shape: tuple[int, ...] | None = None) -> tuple[Any,
             backends.require_same("index", [array, k])
             masks = masks or kind == "boolean"
         plain.append(k)
-    return tuple(_without_masks(xp, plain, shape or x.shape) if masks else plain)
+    return tuple(_without_masks(xp, plain, x.shape if shape is None else shape) if masks else plain)
 
 
 def _without_masks(xp: Any, key: list[Any], shape: tuple[int, ...]) -> list[Any]:

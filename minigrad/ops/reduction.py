@@ -12,7 +12,7 @@ from .primitive import primitive
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """`axis` as a tuple of axes that are not negative."""
-    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = range(ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     return tuple(i % ndim for i in axes)
 
 

@@ -32,7 +32,8 @@ def clip_by_norm(parameters: Iterable[Tensor], max_norm: float, *, error_if_nonf
         raise AnomalyError(
             f"clip_by_norm: the norm of the gradients is {norm.item()}; detect_anomaly() finds its cause"
         )
-    scale = ops.where(ops.logical_and(norm > max_norm, ops.isfinite(norm)), max_norm / ops.maximum(norm, max_norm), 1.0)
+    large = ops.logical_and(norm > max_norm, ops.isfinite(norm))
+    scale = ops.where(large, max_norm / ops.where(large, norm, 1.0), 1.0)
     for p in clipped:
         p.grad = p.grad * ops.astype(scale, p.dtype)  # type: ignore[operator]
     return norm

@@ -33,26 +33,31 @@ class Optimizer:
             raise ArgumentError(f"{type(self).__name__}: lr must not be negative, got {lr}")
         self.lr = lr
         self.steps = 0
+        self.taken = [0] * len(self.parameters)  # of these, how many each parameter took part in
         self.running: list[dict[str, Any]] = [{} for _ in self.parameters]
 
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        return self.lr(self.steps) if callable(self.lr) else self.lr
+        return float(self.lr(self.steps) if callable(self.lr) else self.lr)
 
     def step(self) -> None:
         """Change every parameter that has a gradient."""
         rate = self.rate
         self.steps += 1
-        for p, running in zip(self.parameters, self.running):
+        for i, (p, running) in enumerate(zip(self.parameters, self.running)):
             if p.grad is not None:
                 if not running:
                     xp = backends.namespace_of(p.data)
                     running.update({name: xp.zeros(p.shape, dtype=p.dtype) for name in self.slots})
-                p.data = self.update(p.data, p.grad.data, rate, running)
+                self.taken[i] += 1
+                p.data = self.update(p.data, p.grad.data, rate, running, self.taken[i])
 
-    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any]) -> Any:
-        """The new array of a parameter, from its array, its gradient's, and its running values, which it replaces."""
+    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any], t: int) -> Any:
+        """The new array of a parameter, from its array, its gradient's, and its running values, which it replaces.
+
+        t: this is the parameter's t-th step, from 1.
+        """
         raise ArgumentError(f"{type(self).__name__} defines no update")
 
     def zero_grad(self) -> None:
@@ -68,22 +73,42 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The number of steps done and the running values, by name; `load_state_dict` continues from them."""
-        state = {"steps": Tensor(backends.as_array(self.steps, "int64", backends.numpy))}
-        for i, running in enumerate(self.running):
-            state.update({f"{i}.{name}": Tensor(value) for name, value in running.items()})
+        state = {"steps": _count(self.steps)}
+        for i, (taken, running) in enumerate(zip(self.taken, self.running)):
+            if taken:
+                state[f"{i}.steps"] = _count(taken)
+                state.update({f"{i}.{name}": Tensor(value) for name, value in running.items()})
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a state of `state_dict`. Raises ArgumentError or ShapeError if it is of other parameters."""
+        """Continue from a state of `state_dict`.
+
+        Raises ArgumentError or ShapeError if it is of other parameters; the optimiser is then unchanged.
+        """
+        taken = [0] * len(self.parameters)
         running: list[dict[str, Any]] = [{} for _ in self.parameters]
         for key, value in state.items():
             if key == "steps":
                 continue
             i, _, name = key.partition(".")
-            if not i.isdigit() or int(i) >= len(running) or name not in self.slots:
+            if not i.isdigit() or int(i) >= len(running) or name not in ("steps", *self.slots):
                 raise ArgumentError(f"load_state_dict: {type(self).__name__} has no {key!r}")
             p = self.parameters[int(i)]
-            if value.shape != p.shape:
+            if name == "steps":
+                taken[int(i)] = int(value.item())
+            elif value.shape != p.shape:
                 raise ShapeError(f"load_state_dict: {key} has shape {value.shape}, the parameter {p.shape}")
-            running[int(i)][name] = backends.as_array(value.data, p.dtype, backends.namespace_of(p.data))
-        self.running, self.steps = running, int(state["steps"].item())
+            else:
+                running[int(i)][name] = backends.as_array(value.data, p.dtype, backends.namespace_of(p.data))
+        needed = ["steps"]
+        for n, (count, values) in enumerate(zip(taken, running)):
+            if count or values:
+                needed += [f"{n}.{name}" for name in ("steps", *self.slots)]
+        missing = [key for key in needed if key not in state]
+        if missing:
+            raise ArgumentError(f"load_state_dict: there is no {', '.join(missing)} in the state")
+        self.steps, self.taken, self.running = int(state["steps"].item()), taken, running
+
+
+def _count(n: int) -> Tensor:
+    return Tensor(backends.as_array(n, "int64", backends.numpy))

@@ -22,10 +22,10 @@ class SGD(Optimizer):
         _check("SGD", momentum=momentum)
         if nesterov and not momentum:
             raise ArgumentError("SGD: nesterov needs a momentum")
-        self.momentum, self.nesterov = momentum, nesterov
-        self.slots = ("velocity",) if momentum else ()
+        self.momentum, self.nesterov = float(momentum), nesterov
+        self.slots = ("velocity",) if self.momentum else ()
 
-    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any]) -> Any:
+    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any], t: int) -> Any:
         if not self.momentum:
             return p - rate * g
         running["velocity"] = v = self.momentum * running["velocity"] + g
@@ -43,15 +43,15 @@ class RMSprop(Optimizer):
     def __init__(self, parameters: Iterable[Tensor], lr: Rate = 1e-2, *, alpha: float = 0.99, eps: float = 1e-8):
         super().__init__(parameters, lr)
         _check("RMSprop", alpha=alpha)
-        self.alpha, self.eps = alpha, eps
+        self.alpha, self.eps = float(alpha), float(eps)
 
-    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any]) -> Any:
+    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any], t: int) -> Any:
         running["mean_square"] = s = self.alpha * running["mean_square"] + (1 - self.alpha) * (g * g)
         return p - rate * g / (backends.namespace_of(g).sqrt(s) + self.eps)
 
 
 class Adam(Optimizer):
-    """Kingma and Ba 2015, algorithm 1, at step t.
+    """Kingma and Ba 2015, algorithm 1, at step t: the t-th at which the parameter had a gradient.
 
     m = b1 m + (1 - b1) g;    s = b2 s + (1 - b2) g^2
     p = p - r (m / (1 - b1^t)) / (sqrt(s / (1 - b2^t)) + eps)
@@ -69,14 +69,14 @@ class Adam(Optimizer):
     ):
         super().__init__(parameters, lr)
         _check(type(self).__name__, beta1=betas[0], beta2=betas[1])
-        self.betas, self.eps = betas, eps
+        self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
 
-    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any]) -> Any:
+    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any], t: int) -> Any:
         b1, b2 = self.betas
         running["mean"] = m = b1 * running["mean"] + (1 - b1) * g
         running["mean_square"] = s = b2 * running["mean_square"] + (1 - b2) * (g * g)
-        root = backends.namespace_of(g).sqrt(s * (1 / (1 - b2**self.steps))) + self.eps
-        return p - (rate / (1 - b1**self.steps)) * m / root
+        root = backends.namespace_of(g).sqrt(s * (1 / (1 - b2**t))) + self.eps
+        return p - (rate / (1 - b1**t)) * m / root
 
 
 class AdamW(Adam):
@@ -92,10 +92,10 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ):
         super().__init__(parameters, lr, betas=betas, eps=eps)
-        self.weight_decay = weight_decay
+        self.weight_decay = float(weight_decay)
 
-    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any]) -> Any:
-        return super().update(p * (1 - rate * self.weight_decay), g, rate, running)
+    def update(self, p: Any, g: Any, rate: float, running: dict[str, Any], t: int) -> Any:
+        return super().update(p * (1 - rate * self.weight_decay), g, rate, running, t)
 
 
 def _check(op: str, **fractions: float) -> None:

@@ -39,6 +39,8 @@ class Row:
     points: the same, fixed, for finite differences and for the mutants.
     precise: "exactly" NumPy's value; to a few units in the "last place"; or a "sum", as precise as one.
     floating: integers are made float32 first.
+    extremes: arrays where the oracle must agree, though finite differences could not: at kinks, ties, large numbers.
+    lands: the backend of the result, if it is not that of the inputs.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Row:
     precise: str = "exactly"
     floating: bool = False
     dtypes: tuple[str, ...] = FLOATS + INTEGERS
+    extremes: Sequence[tuple[list[np.ndarray], Static]] = ()
+    lands: str | None = None
 
     def domains_of(self, count: int) -> tuple[Domain, ...]:
         return self.domains if len(self.domains) == count else self.domains[:1] * count
@@ -110,7 +114,7 @@ def check_value(row: Row, arrays: list[np.ndarray], static: Static, backend: str
         sizes = several(row.numpy(*map(np.abs, exact), **static)) if row.precise == "sum" else expected
     assert len(got) == len(expected)
     for y, same, value, size in zip(got, like, expected, sizes):
-        assert type(y) is Tensor and type(y.data) is backends.get(backend).array_type
+        assert type(y) is Tensor and type(y.data) is backends.get(row.lands or backend).array_type
         assert not y.requires_grad
         assert y.shape == np.shape(value)
         dtype = "float32" if made_floats else str(same.dtype)
@@ -138,7 +142,7 @@ def check_gradient(row: Row, arrays: list[np.ndarray], static: Static, backend: 
         got = several(pull([as_tensor(part, backend) for part in g]))
         expected = row.oracle([part.astype("float64") for part in g], *_precise(arrays), **static)  # type: ignore[misc]
     else:
-        y.backward(as_tensor(g[0], backend))
+        y.backward(as_tensor(g[0], y.backend))
         got = [x.grad for x in tensors]
         expected = row.oracle(g[0].astype("float64"), *_precise(arrays), **static)  # type: ignore[misc]
     for x, gradient, terms in zip(tensors, got, expected, strict=True):
@@ -187,8 +191,11 @@ def proofs(rows: Sequence[Row]) -> tuple[Callable[..., None], Callable[..., None
     @everywhere
     @pytest.mark.parametrize("row", differentiable, ids=lambda row: row.name)
     def differences(backend: str, row: Row) -> None:
-        """Finite differences agree with the gradient, and with the gradient's gradient."""
+        """Finite differences agree with the gradient, and with the gradient's gradient; the oracle at extremes too."""
         for arrays, static in row.at_points():
             check_differences(row, arrays, static, backend)
+        for arrays, static in row.extremes:
+            check_value(row, arrays, static, backend)
+            check_gradient(row, arrays, static, backend)
 
     return agree, differences

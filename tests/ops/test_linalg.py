@@ -10,8 +10,8 @@ import minigrad as mg
 from minigrad import errors, ops
 from tests import strategies
 from tests.conftest import BACKENDS
-from tests.oracles import ops as oracles
 from tests.ops.harness import FLOATS, Row, proofs
+from tests.oracles import ops as oracles
 from tests.strategies import Domain, as_numpy, as_tensor
 
 

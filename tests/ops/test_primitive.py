@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import backends, errors
@@ -12,8 +14,6 @@ from tests import strategies
 from tests.conftest import BACKENDS
 from tests.oracles import ops as oracles
 from tests.strategies import as_numpy, as_tensor
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @mg.primitive

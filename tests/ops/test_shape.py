@@ -13,8 +13,8 @@ import minigrad as mg
 from minigrad import errors, ops
 from tests import strategies
 from tests.conftest import BACKENDS
-from tests.oracles import ops as oracles
 from tests.ops.harness import Row, proofs
+from tests.oracles import ops as oracles
 from tests.strategies import as_numpy, as_tensor
 
 

@@ -17,7 +17,7 @@ Terms = np.ndarray
 
 
 def back(x: np.ndarray, *terms: Any) -> Terms:
-    """Terms in the shape of the output, as those of an input x that was broadcast to it: what its copies got is summed."""
+    """Terms in the shape of the output, as those of an input x broadcast to it: what its copies got is summed."""
     found = []
     for term in terms:
         term = np.asarray(term)
@@ -199,9 +199,7 @@ def rearrangement(f: Callable[..., Any]) -> Callable[..., Iterator[Terms]]:
         terms = np.zeros((builtins.max([1, *map(len, came.values())]), ends[-1]))
         for origin, values in came.items():
             terms[: len(values), origin] = values
-        return [
-            part.reshape(len(terms), *x.shape) for part, x in zip(np.split(terms, ends[:-1].tolist(), axis=1), xs)
-        ]
+        return [part.reshape(len(terms), *x.shape) for part, x in zip(np.split(terms, ends[:-1].tolist(), axis=1), xs)]
 
     return oracle
 
