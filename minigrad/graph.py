@@ -223,7 +223,7 @@ def backpropagate(
                     watch.pulled(node, gp)
                 if parent not in cotangents:
                     cotangents[parent] = gp
-                elif type(gp) is Sum:
+                elif type(gp) is Sum and type(cotangents[parent]) is not Sum:
                     cotangents[parent] = gp + cotangents[parent]
                 elif parent in owned:
                     cotangents[parent] += gp

@@ -31,12 +31,12 @@ def map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     if isinstance(tree, dict):
         for other in others:
             if not isinstance(other, dict) or other.keys() != tree.keys():
-                raise ArgumentError(f"expected a dict with the keys {list(tree)}, got {_words(other)}")
+                raise ArgumentError(f"expected {_words(tree)}, got {_words(other)}")
         return {key: map(function, value, *(other[key] for other in others)) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):
         for other in others:
             if not isinstance(other, (tuple, list)) or len(other) != len(tree):
-                raise ArgumentError(f"expected a {type(tree).__name__} of {len(tree)}, got {_words(other)}")
+                raise ArgumentError(f"expected {_words(tree)}, got {_words(other)}")
         parts = [map(function, *values) for values in zip(tree, *others)]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     return None if tree is None else function(tree, *others)
@@ -44,5 +44,5 @@ def map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 def _words(tree: Any) -> str:
     if isinstance(tree, dict):
-        return f"one with the keys {list(tree)}"
-    return f"a {type(tree).__name__}" + (f" of {len(tree)}" if isinstance(tree, (tuple, list)) else "")
+        return f"dict with the keys {list(tree)}"
+    return type(tree).__name__ + (f" of {len(tree)}" if isinstance(tree, (tuple, list)) else "")

@@ -185,9 +185,9 @@ def check_writable(path: Path) -> None:
         fail(f"--weights {path}: cannot be written")
 
 
-def check_prompt(prompt: str, vocabulary: data.CharVocabulary) -> None:
+def check_prompt(prompt: str | None, vocabulary: data.CharVocabulary) -> None:
     """End the program if the prompt has a character that the text does not have."""
-    unknown = sorted({c for c in prompt if c not in vocabulary})
+    unknown = sorted({c for c in prompt or "" if c not in vocabulary})
     if unknown:
         fail(f"--prompt: {', '.join(map(repr, unknown))} does not occur in the text that the model learned")
 
@@ -214,7 +214,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", choices=["numpy", "cupy"], default="numpy", help="where to compute")
     parser.add_argument("--weights", type=Path, default="runs/char_lm.safetensors", metavar="FILE", help="of the model")
     parser.add_argument("--sample-only", action="store_true", help="train nothing: read the weights and write a sample")
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="what the sample begins with; else with 'The '")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the sample begins with (None: 'The ')")
     parser.add_argument(
         "--temperature",
         type=float,

@@ -1,4 +1,4 @@
-"""The checkers are checked: right rules pass, every kind of wrong rule is caught, and anomalies are found where they are born."""
+"""The checkers are checked: right rules pass, every kind of wrong rule is caught, anomalies are found where born."""
 
 from __future__ import annotations
 
@@ -112,13 +112,11 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_rule_is_rejected(name):
     f, message = WRONG[name]
-    for inputs in ([POINT, [1.5, 2.0]], [[1.0, 3.0], [[1.5, 2.0], [2.5, -3.0]]]):
-        with pytest.raises(GradcheckError, match="differ from finite differences") as caught:
-            mg.gradcheck(f, inputs)
-    if name != "one element" or "2 of 6" in message:
-        with pytest.raises(GradcheckError, match=message) as caught:
-            mg.gradcheck(f, [POINT, [1.5, 2.0]])
+    with pytest.raises(GradcheckError, match=message) as caught:
+        mg.gradcheck(f, [POINT, [1.5, 2.0]])
     assert isinstance(caught.value, AssertionError)
+    with pytest.raises(GradcheckError, match="differ from finite differences"):
+        mg.gradcheck(f, [[1.0, 3.0], [[1.5, 2.0], [2.5, -3.0]]])
 
 
 def test_a_wrong_rule_for_one_of_several_outputs_is_rejected():
@@ -184,7 +182,7 @@ def test_the_report_lists_order_element_both_values_and_their_ratio():
 def test_a_long_report_is_cut_short():
     wrong = cube()
     wrong.vjp(lambda g, x: g * x)
-    with pytest.raises(GradcheckError, match=r"30 of 30.*\.\.\. and 18 more") as caught:
+    with pytest.raises(GradcheckError, match=r"(?s)30 of 30.*\.\.\. and 18 more") as caught:
         mg.gradcheck(wrong, [np.linspace(1, 2, 30).reshape(5, 6)])
     assert len(str(caught.value).splitlines()) < 18
     caught.match(r"input 0\[0, 1\]")
@@ -197,7 +195,7 @@ def test_a_kink_at_the_point_is_no_agreement():
 
 
 def test_a_detached_part_is_found():
-    with pytest.raises(GradcheckError, match="ratio is 0.5 everywhere"):
+    with pytest.raises(GradcheckError, match=r"ratio is 0\.5 everywhere"):
         mg.gradcheck(lambda x: x * x.detach(), [[1.0, 2.0]])
 
 
@@ -263,14 +261,6 @@ def test_an_anomaly_in_a_backward_pass_changes_no_gradient():
     assert x.grad is None
 
 
-def test_an_anomaly_among_the_gradients_of_indices_is_found():
-    def f(x):
-        y = mg.stack([x[0], x[1], x[1]])
-        (y * mg.tensor([1.0, 3e38, 3e38])).sum().backward()
-
-    assert "made inf (at index (1,)" in born(f, leaf(1.0, 2.0)) or "index" in born(f, leaf(1.0, 2.0))
-
-
 def test_an_anomaly_in_a_gradient_of_a_gradient_is_found():
     assert "made" in born(lambda: mg.grad(lambda x: mg.grad(lambda x: (x**1.5).sum())(x).sum())(mg.tensor([0.0])))
 
@@ -301,7 +291,7 @@ def test_inputs_that_are_infinite_already_are_no_anomaly():
 def test_finite_computations_and_integers_pass_and_give_the_same():
     def f():
         x = leaf(0.5, 1.0)
-        y = mg.tanh(x) * mg.tensor(np.array([1, 2]))
+        y = mg.tanh(x) * mg.tensor(np.array([1, 2])) + x[0] * x[[1, 1]] + mg.split(x, 2)[1]
         y.sum().backward()
         return x.grad.tolist()
 

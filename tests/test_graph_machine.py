@@ -72,7 +72,9 @@ class Graphs(RuleBasedStateMachine):
         whole = [(x, v) for x, v in self.pairs if v.tracked and not v.operations & self.used_up]
         if whole:
             total = mg.stack([x.sum() for x, _ in whole])
-            self.backward_from(total, oracle.linear(lambda *xs: np.stack([x.sum() for x in xs]), *(v for _, v in whole)))
+            self.backward_from(
+                total, oracle.linear(lambda *xs: np.stack([x.sum() for x in xs]), *(v for _, v in whole))
+            )
         for array, content in self.seen:
             np.testing.assert_array_equal(np.asarray(array), content)
 
@@ -265,7 +267,7 @@ class StrictGraphs(Graphs):
 
 TestRandomGraphs = Graphs.TestCase
 TestRandomGraphs.settings = settings(
-    max_examples=4 * settings().max_examples, stateful_step_count=40, report_multiple_bugs=False
+    max_examples=2 * settings().max_examples, stateful_step_count=40, report_multiple_bugs=False
 )
 TestRandomGraphsOfTheStandard = StrictGraphs.TestCase
 TestRandomGraphsOfTheStandard.settings = settings(stateful_step_count=30, report_multiple_bugs=False)

@@ -25,7 +25,9 @@ DTYPES = ["float32", "float64", "int32", "int64", "bool"]
 def test_a_tensor_of_any_dtype_shape_and_layout_comes_back_bit_for_bit(tmp_path_factory, shape, dtype, layout, seed):
     path = tmp_path_factory.getbasetemp() / "round trip"
     rng = np.random.default_rng(seed)
-    values = laid_out((rng.integers(0, 2, shape) if dtype == "bool" else 100 * rng.normal(size=shape)).astype(dtype), layout)
+    values = laid_out(
+        (rng.integers(0, 2, shape) if dtype == "bool" else 100 * rng.normal(size=shape)).astype(dtype), layout
+    )
     io.save(path, {"tensor": as_tensor(values, "numpy"), "array": values})
     found, metadata = io.load(path)
     assert list(found) == ["array", "tensor"]

@@ -37,9 +37,9 @@ RULES = [(name, i) for name, d in PRIMITIVES.items() for i, rule in enumerate(d.
 NO_COPIES = "the answer already has the shape of x, which is never broadcast"
 EQUIVALENT = {
     "clip, rule 0: x and y swapped": "x == y says the same as y == x",
-    "exponentiate, rule 1: x2 replaced by ones": "x2 tells 0**0 from 0**-1, whose slope is infinite: -inf becomes NaN",
-    "added, rule 0: copies not summed": NO_COPIES,
-    "updated, rule 0: copies not summed": NO_COPIES,
+    "pow, rule 1: x2 replaced by ones": "x2 tells 0**0 from 0**-1, whose slope is infinite: -inf becomes NaN",
+    "index_add, rule 0: copies not summed": NO_COPIES,
+    "index_update, rule 0: copies not summed": NO_COPIES,
     "take, rule 0: copies not summed": NO_COPIES,
     "take_along_axis, rule 0: copies not summed": NO_COPIES,
 }

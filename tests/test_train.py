@@ -56,9 +56,7 @@ def character_task(text: str = "abcde" * 40):
 
 def test_the_loss_of_a_small_task_falls_to_a_tenth():
     model, loss, data = character_task()
-    history = train.fit(
-        model, optim.Adam(model.parameters(), 0.02), loss, data, data, epochs=12, clip=1.0, quiet=True
-    )
+    history = train.fit(model, optim.Adam(model.parameters(), 0.02), loss, data, data, epochs=12, clip=1.0, quiet=True)
     assert [e.number for e in history] == list(range(1, 13))
     assert history[-1].train_loss < history[0].train_loss / 10
     assert history[-1].valid_loss < 0.15 < 1.0 < history[0].train_loss
@@ -281,3 +279,12 @@ def test_on_a_terminal_the_numbers_are_those_that_come_without_one(monkeypatch):
             _, history = learn(train=Random(), epochs=2, quiet=False)
         results.append([e.train_loss for e in history])
     assert results[0] == results[1]
+
+
+def test_without_tqdm_a_terminal_gets_the_lines_alone(monkeypatch, capsys):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    learn(quiet=False, epochs=2)
+    assert screen.getvalue() == ""
+    assert len(capsys.readouterr().out.splitlines()) == 2

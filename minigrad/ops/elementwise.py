@@ -44,7 +44,16 @@ def divide(xp, x1, x2, /):
     return x1 / x2
 
 
-divide.vjp(lambda g, x2: g / x2, lambda g, y, x2: -g * y / x2)
+def _dividend_rule(g, x2, xp):
+    return g / x2 if isinstance(x2, (int, float)) else _over(xp, g, x2)
+
+
+def _divisor_rule(g, y, x2, xp):
+    nothing = (g == 0) & (x2 == 0)
+    return -g / xp.where(nothing, 1.0, x2) * xp.where(nothing, 0.0, y)
+
+
+divide.vjp(_dividend_rule, _divisor_rule)
 
 
 @primitive
@@ -91,7 +100,7 @@ def _power_rule(g, x, exponent, xp):
 power.vjp(_power_rule)
 
 
-@primitive(floating=True)
+@primitive(floating=True, name="pow")
 def exponentiate(xp, x1, x2, /):
     """x1 to the power x2, both of them tensors."""
     return x1**x2
@@ -258,13 +267,24 @@ def minimum(xp, x1, x2, /):
 minimum.vjp(lambda g, x1, x2, xp: _to_larger(xp, g, x2, x1), lambda g, x1, x2, xp: _to_larger(xp, g, x1, x2))
 
 
-@primitive
-def clip(xp, x, /, min=None, max=None):
+@primitive(name="clip")
+def clipped(xp, x, /, *, min, max):
+    return xp.clip(x, min, max)
+
+
+clipped.vjp(lambda g, x, y, xp: xp.where(x == y, g, 0.0))
+
+
+def clip(x: Any, /, min: float | None = None, max: float | None = None) -> Tensor:
     """x limited to [min, max], two numbers or None. The gradient passes within the limits, and at them."""
-    return xp.clip(x, backends.as_number(min), backends.as_number(max))
-
-
-clip.vjp(lambda g, x, y, xp: xp.where(x == y, g, 0.0))
+    min, max = backends.as_number(min), backends.as_number(max)
+    if (
+        isinstance(x, Tensor)
+        and not backends.is_floating(x.data)
+        and (isinstance(min, float) or isinstance(max, float))
+    ):
+        x = astype(x, backends.float32)
+    return clipped(x, min=min, max=max)
 
 
 @primitive
@@ -346,7 +366,7 @@ def isfinite(xp, x, /):
 # Dtype and backend
 
 
-@primitive
+@primitive(name="astype")
 def cast(xp, x, /, *, dtype):
     """x in the dtype of this name."""
     return xp.astype(x, xp.dtype(dtype))
@@ -363,7 +383,7 @@ def astype(x: Any, dtype: Any, /) -> Tensor:
     return cast(x, dtype=name)
 
 
-@primitive
+@primitive(name="to")
 def move(xp, x, /, *, source, target):
     """x as an array of the backend `target`."""
     return backends.get(target).from_numpy(xp.to_numpy(x))

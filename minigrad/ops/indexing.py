@@ -36,7 +36,7 @@ def _index_rule(g, x_shape, key, xp):
 index.vjp(_index_rule)
 
 
-@primitive
+@primitive(name="scatter")
 def scattered(xp, x, /, *, key, shape):
     return xp.scatter(x, key, shape)
 
@@ -49,7 +49,7 @@ def scatter(values: Any, key: Any, shape: tuple[int, ...], /) -> Tensor:
     return scattered(values, key=_plain(values, key, shape), shape=tuple(shape))
 
 
-@primitive
+@primitive(name="index_add")
 def added(xp, x, values, /, *, key):
     return x + xp.scatter(values, key, x.shape)
 
@@ -65,7 +65,7 @@ def index_add(x: Any, key: Any, values: Any, /) -> Tensor:
     return added(x, values, key=_plain(x, key))
 
 
-@primitive
+@primitive(name="index_update")
 def updated(xp, x, values, /, *, key):
     return xp.index_update(x, key, values)
 

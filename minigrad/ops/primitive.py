@@ -152,6 +152,8 @@ class ManyOp(Op):
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum a cotangent over the axes along which broadcasting has repeated a value of this shape."""
     lead = len(g.shape) - len(shape)
+    if lead < 0 and set(shape[:-lead]) == {1}:  # more axes than the output, as the values of index_update may have
+        return backends.namespace_of(g).reshape(unbroadcast(g, shape[-lead:]), shape)
     if lead < 0 or any(n != 1 and n != m for n, m in zip(shape, g.shape[lead:])):
         raise ShapeError(f"a rule answered with shape {tuple(g.shape)} for an input of shape {shape}")
     axes = (*range(lead), *(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1))
@@ -162,8 +164,8 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 class Definition:
     """What is known of a primitive before it is called, and how odd arguments are made to fit."""
 
-    def __init__(self, formula: Callable[..., Any], floating: bool):
-        self.formula, self.floating, self.name = formula, floating, formula.__name__
+    def __init__(self, formula: Callable[..., Any], floating: bool, name: str | None):
+        self.formula, self.floating, self.name = formula, floating, name or formula.__name__
         parameters = list(inspect.signature(formula).parameters.values())[1:]
         self.signature = inspect.Signature(parameters)
         self.inputs = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
@@ -261,19 +263,20 @@ class Applied(Protocol):
 @overload
 def primitive(formula: Callable[..., Any], /) -> Applied: ...
 @overload
-def primitive(*, floating: bool) -> Callable[[Callable[..., Any]], Applied]: ...
-def primitive(formula: Any = None, /, *, floating: bool = False) -> Any:
+def primitive(*, floating: bool = ..., name: str = ...) -> Callable[[Callable[..., Any]], Applied]: ...
+def primitive(formula: Any = None, /, *, floating: bool = False, name: str | None = None) -> Any:
     """Make a forward formula `formula(xp, *arrays, /, **static)` an operation on tensors; see the module's docstring.
 
     floating: a function of real numbers: integers are made floats first.
+    name: what errors and pictures call it; by default the formula's name.
     """
     if formula is None:
-        return lambda formula: _primitive(formula, floating)
-    return _primitive(formula, floating)
+        return lambda formula: _primitive(Definition(formula, floating, name))
+    return _primitive(Definition(formula, floating, name))
 
 
-def _primitive(formula: Callable[..., Any], floating: bool) -> Applied:
-    definition = Definition(formula, floating)
+def _primitive(definition: Definition) -> Applied:
+    formula, floating = definition.formula, definition.floating
     arity, variadic, plans = len(definition.inputs), definition.variadic, definition.plans
     check_dtype = floating or arity != 1
     namespaces = backends.namespaces
@@ -342,7 +345,10 @@ def _primitive(formula: Callable[..., Any], floating: bool) -> Applied:
         if isinstance(x, Tensor):
             a, parent, plan = x.data, x.node, plans.get(1)
             if parent is not None and plan is not None and grad_enabled.get() and watcher.get() is None:
-                y = formula(namespaces[type(a)], a)
+                try:
+                    y = formula(namespaces[type(a)], a)
+                except (TypeError, ValueError) as error:
+                    raise definition.explain(error, (a,), {}) from error
                 if type(y) is type(a):
                     return Tensor(y, Op((parent,), y.shape, plan, plan.save((a, y))))
         return general(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import inf, prod
 from typing import Any
 
 from ..tensor import Tensor
@@ -84,7 +84,8 @@ def logsumexp(xp, x, /, *, axis=None, keepdims=False):
     """log(sum(exp(x))) over the axes, without overflow; -inf where every x is -inf."""
     largest = xp.max(x, axis=axis, keepdims=True)
     largest = xp.where(xp.isfinite(largest), largest, 0.0)
-    y = xp.log(xp.sum(xp.exp(x - largest), axis=axis, keepdims=True)) + largest
+    total = xp.sum(xp.exp(x - largest), axis=axis, keepdims=True)
+    y = xp.where(total == 0, -inf, xp.log(xp.where(total == 0, 1.0, total)) + largest)
     if keepdims:
         return y
     axes = _axes(axis, len(x.shape))

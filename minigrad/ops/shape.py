@@ -86,7 +86,7 @@ flip.vjp(lambda g, axis, xp: xp.flip(g, axis=axis))
 # Joining and cutting: each is the other's backward formula
 
 
-@primitive
+@primitive(name="concat")
 def concatenation(xp, *parts, axis):
     return xp.concat(parts, axis=axis)
 
@@ -99,7 +99,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
     return concatenation(*_some("concat", arrays), axis=axis)
 
 
-@primitive
+@primitive(name="stack")
 def stacking(xp, *parts, axis):
     return xp.stack(parts, axis=axis)
 
@@ -118,7 +118,7 @@ def _some(op: str, arrays: Sequence[Any]) -> Sequence[Any]:
     return arrays
 
 
-@primitive
+@primitive(name="split")
 def pieces(xp, x, /, *, sizes, axis):
     return xp.split(x, sizes, axis=axis)
 
@@ -142,7 +142,7 @@ def split(x: Any, sizes: int | Sequence[int], /, *, axis: int = 0) -> list[Tenso
     return pieces(x, sizes=tuple(sizes), axis=axis)
 
 
-@primitive
+@primitive(name="unstack")
 def slices(xp, x, /, *, axis):
     return xp.unstack(x, axis=axis)
 

@@ -37,9 +37,7 @@ def by_rows(layer: Any, xs: Any, states: Any, weights: Any, grad_outs: Any, grad
     last, grad_first = [np.zeros_like(s) for s in states], [np.zeros_like(s) for s in states]
     grads = {name: np.zeros_like(w) for name, w in weights.items()}
     for row, n in enumerate(lengths):
-        found = layer(
-            xs[:n, row], [s[row] for s in states], weights, grad_outs[:n, row], [g[row] for g in grad_states]
-        )
+        found = layer(xs[:n, row], [s[row] for s in states], weights, grad_outs[:n, row], [g[row] for g in grad_states])
         outs[:n, row], grad_xs[:n, row] = found[0], found[2]
         for k in range(len(states)):
             last[k][row], grad_first[k][row] = found[1][k], found[3][k]

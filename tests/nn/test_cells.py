@@ -14,7 +14,6 @@ import minigrad as mg
 from minigrad import nn, tree
 from minigrad.errors import ShapeError
 
-from ..conftest import BACKENDS
 from ..oracles import elman, gru, lstm
 from ..strategies import SEEDS, as_numpy, as_tensor
 from .helpers import MGU, by_rows, close, in_float64, run
@@ -150,34 +149,34 @@ def test_the_linear_network_of_ones_gives_the_numbers_of_notes_003(inputs, expec
 class TestPyTorch:
     """The cells against numbers of PyTorch 2.13 (CPU), in float64, in recorded/torch_cells.json; made by:
 
-        import json, torch
-        torch.set_default_dtype(torch.float64)
-        T, B, I, H = 4, 2, 3, 2
+    import json, torch
+    torch.set_default_dtype(torch.float64)
+    T, B, I, H = 4, 2, 3, 2
 
-        def wave(*shape, start):
-            n = torch.Size(shape).numel()
-            return torch.sin(1.7 * torch.arange(start, start + n)).reshape(shape)
+    def wave(*shape, start):
+        n = torch.Size(shape).numel()
+        return torch.sin(1.7 * torch.arange(start, start + n)).reshape(shape)
 
-        record = {}
-        for kind, gates in ("RNN", 1), ("LSTM", 4), ("GRU", 3):
-            net = getattr(torch.nn, kind)(I, H)
-            weights = {n: wave(*p.shape, start=10 * k) for k, (n, p) in enumerate(net.named_parameters(), 1)}
-            for n, p in net.named_parameters():
-                p.data = weights[n]
-            x = wave(T, B, I, start=3).requires_grad_()
-            states = [wave(1, B, H, start=70 + 9 * k).requires_grad_() for k in range(1 + (kind == "LSTM"))]
-            outs, last = net(x, states[0] if len(states) == 1 else tuple(states))
-            last = last if isinstance(last, tuple) else (last,)
-            loss = (outs * wave(T, B, H, start=40)).sum()
-            for k, s in enumerate(last):
-                loss = loss + (s * wave(1, B, H, start=50 + 9 * k)).sum()
-            loss.backward()
-            record[kind] = {
-                "outs": outs.tolist(), "last": [s[0].tolist() for s in last], "grad xs": x.grad.tolist(),
-                "grad states": [s.grad[0].tolist() for s in states],
-                "grads": {n.removesuffix("_l0"): p.grad.tolist() for n, p in net.named_parameters()},
-            }
-        json.dump(record, open("torch_cells.json", "w"), indent=None)
+    record = {}
+    for kind, gates in ("RNN", 1), ("LSTM", 4), ("GRU", 3):
+        net = getattr(torch.nn, kind)(I, H)
+        weights = {n: wave(*p.shape, start=10 * k) for k, (n, p) in enumerate(net.named_parameters(), 1)}
+        for n, p in net.named_parameters():
+            p.data = weights[n]
+        x = wave(T, B, I, start=3).requires_grad_()
+        states = [wave(1, B, H, start=70 + 9 * k).requires_grad_() for k in range(1 + (kind == "LSTM"))]
+        outs, last = net(x, states[0] if len(states) == 1 else tuple(states))
+        last = last if isinstance(last, tuple) else (last,)
+        loss = (outs * wave(T, B, H, start=40)).sum()
+        for k, s in enumerate(last):
+            loss = loss + (s * wave(1, B, H, start=50 + 9 * k)).sum()
+        loss.backward()
+        record[kind] = {
+            "outs": outs.tolist(), "last": [s[0].tolist() for s in last], "grad xs": x.grad.tolist(),
+            "grad states": [s.grad[0].tolist() for s in states],
+            "grads": {n.removesuffix("_l0"): p.grad.tolist() for n, p in net.named_parameters()},
+        }
+    json.dump(record, open("torch_cells.json", "w"), indent=None)
     """
 
     recorded = json.loads((Path(__file__).parent / "recorded" / "torch_cells.json").read_text())

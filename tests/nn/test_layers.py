@@ -179,7 +179,9 @@ def test_sequential_runs_modules_and_functions_one_after_another(backend):
 
 def test_a_new_linear_layer_is_uniform_within_one_over_root_of_its_inputs():
     layer = nn.Linear(100, 50)
-    for p in layer.parameters():  # the largest of n is below 0.9 of the bound with probability 0.9^n: 0.005 for the bias
+    for (
+        p
+    ) in layer.parameters():  # the largest of n is below 0.9 of the bound with probability 0.9^n: 0.005 for the bias
         assert 0.09 < np.abs(p.numpy()).max() <= 0.1
 
 

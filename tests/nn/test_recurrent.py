@@ -154,9 +154,7 @@ def test_a_sequence_of_another_shape_is_refused_with_the_shape_expected(shape, b
         net(mg.zeros(shape))
 
 
-@pytest.mark.parametrize(
-    "arguments", [(nn.GRUCell,), (nn.GRUCell, 2), (nn.GRUCell, None, 3), (nn.GRUCell(2, 3), 2, 3)]
-)
+@pytest.mark.parametrize("arguments", [(nn.GRUCell,), (nn.GRUCell, 2), (nn.GRUCell, None, 3), (nn.GRUCell(2, 3), 2, 3)])
 def test_sizes_that_are_missing_or_given_twice_are_refused(arguments):
     with pytest.raises(ArgumentError, match="size"):
         nn.Recurrent(*arguments)
@@ -314,7 +312,7 @@ def test_detaching_every_k_steps_gives_the_sum_of_the_gradients_of_the_windows(k
     leaves = tree.leaves(state)
     for s in leaves:
         s.requires_grad = True
-    total, expected, at = mg.tensor(0.0, dtype="float64"), {n: 0.0 for n in weights}, first
+    total, expected, at = mg.tensor(0.0, dtype="float64"), dict.fromkeys(weights, 0.0), first
     for start in range(0, T, k):
         window = slice(start, start + k)
         outs, state = net(mg.tensor(xs[window]), state)

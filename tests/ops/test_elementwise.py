@@ -488,3 +488,30 @@ def test_a_mistake_is_answered_with_the_operation_and_what_it_was_given(call, ki
 def test_a_number_alone_is_an_operand_too():
     assert mg.exp(0.0).item() == 1.0 and mg.add(1, 2).item() == 3 and mg.add(1.0, 2).dtype == mg.float32
     assert mg.multiply(np.array([1.0, 2.0]), 3).tolist() == [3.0, 6.0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_division_by_zero_in_the_branch_not_taken_leaves_no_nan(backend):
+    x, a = (as_tensor(np.array(v), backend, requires_grad=True) for v in ([0.0, 2.0], [3.0, 5.0]))
+    with np.errstate(divide="ignore"):
+        quotient = a / x
+    ops.where(x > 0, quotient, 0.0).sum().backward()
+    assert as_numpy(x.grad).tolist() == [0.0, -1.25] and as_numpy(a.grad).tolist() == [0.0, 0.5]
+
+
+def test_clipping_integers_between_floats_gives_float32():
+    y = ops.clip(mg.tensor([0, 1, 2], dtype="int64"), 0.5, 1.5)
+    assert str(y.dtype) == "float32" and y.tolist() == [0.5, 1.0, 1.5]
+
+
+def test_errors_call_an_operation_by_its_public_name():
+    x = mg.ones((2, 3))
+    for call, name in (
+        (lambda: x @ x, "matmul"),
+        (lambda: ops.concat([x, x[0]]), "concat"),
+        (lambda: ops.stack([x, x[0]]), "stack"),
+        (lambda: ops.index_update(x, 0, mg.ones((4,))), "index_update"),
+        (lambda: ops.pow(x, mg.ones((4,))), "pow"),
+    ):
+        with pytest.raises(mg.MinigradError, match=rf"^{name}\("):
+            call()

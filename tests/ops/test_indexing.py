@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 import minigrad as mg
 from minigrad import backends, errors, ops
+from minigrad.graph import Sum
 from tests import strategies
 from tests.conftest import BACKENDS
 from tests.ops.harness import Row, proofs
@@ -317,3 +318,23 @@ def test_an_assignment_names_the_way_out():
     x = mg.zeros(3)
     with pytest.raises(errors.InPlaceError, match=r"mg\.index_update\(x, key, values\).*mg\.where"):
         x[0] = 1.0
+
+
+def test_values_of_index_update_may_have_leading_axes_of_length_1():
+    values = mg.tensor(np.ones((1, 1, 3)), requires_grad=True)
+    ops.index_update(mg.zeros((2, 3), dtype="float64"), 0, values).sum().backward()
+    assert values.grad.tolist() == [[[1.0, 1.0, 1.0]]]
+
+
+def test_many_reads_of_one_tensor_collect_their_cotangents_in_one_list():
+    first = Sum(lambda pieces: sum(pieces), [1], ())
+    pieces = first.pieces
+    total = first + Sum(first.combine, [2], ())
+    assert total is first and pieces == [1, 2]
+    xs = mg.tensor(np.ones((50, 2)), requires_grad=True)
+    made = []
+    original = Sum.__add__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sum, "__add__", lambda self, other: made.append(len(self.pieces)) or original(self, other))
+        mg.stack([xs[t] for t in range(50)]).sum().backward()
+    assert made == list(range(1, 50))  # the long list is on the left, where it is extended, and never copied

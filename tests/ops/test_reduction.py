@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -167,3 +169,13 @@ def test_a_sum_saves_no_array_and_a_maximum_its_input_and_output():
 def test_an_axis_may_be_an_integer_of_numpy():
     assert gradient_at(lambda x: ops.sum(x, axis=np.int64(0)), [[1.0, 2.0]]) == [[1.0, 1.0]]
     assert gradient_at(lambda x: ops.mean(x, axis=(np.int64(-1), 0)), [[1.0, 2.0]]) == [[0.5, 0.5]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_logsumexp_of_nothing_but_minus_infinity_is_minus_infinity_without_a_warning(backend):
+    x = as_tensor(np.array([[-np.inf, -np.inf], [0.0, -np.inf]]), backend, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        y = ops.logsumexp(x, axis=1)
+        y.backward(np.ones(2))
+    assert as_numpy(y).tolist() == [-np.inf, 0.0] and as_numpy(x.grad).tolist() == [[0.0, 0.0], [1.0, 0.0]]

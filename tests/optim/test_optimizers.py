@@ -79,27 +79,27 @@ def test_twenty_steps_are_those_of_the_equations(name, shape, missing, scheduled
 class TestPyTorch:
     """The optimisers against numbers of PyTorch 2.13 (CPU), in float64, in recorded/torch_optimizers.json; made by:
 
-        import json, torch
-        torch.set_default_dtype(torch.float64)
-        makers = {
-            "sgd": lambda p: torch.optim.SGD(p, 0.1),
-            "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
-            "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
-            "rmsprop": lambda p: torch.optim.RMSprop(p, 0.01),
-            "adam": lambda p: torch.optim.Adam(p, 0.01),
-            "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
-        }
-        record = {}
-        for name, make in makers.items():
-            p = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
-            optimizer = make([p])
-            path = []
-            for t in range(20):
-                p.grad = torch.sin(1.7 * (3 * t + torch.arange(3))) if t != 7 else None
-                optimizer.step()
-                path.append(p.tolist())
-            record[name] = path
-        json.dump(record, open("torch_optimizers.json", "w"))
+    import json, torch
+    torch.set_default_dtype(torch.float64)
+    makers = {
+        "sgd": lambda p: torch.optim.SGD(p, 0.1),
+        "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+        "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
+        "rmsprop": lambda p: torch.optim.RMSprop(p, 0.01),
+        "adam": lambda p: torch.optim.Adam(p, 0.01),
+        "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+    }
+    record = {}
+    for name, make in makers.items():
+        p = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+        optimizer = make([p])
+        path = []
+        for t in range(20):
+            p.grad = torch.sin(1.7 * (3 * t + torch.arange(3))) if t != 7 else None
+            optimizer.step()
+            path.append(p.tolist())
+        record[name] = path
+    json.dump(record, open("torch_optimizers.json", "w"))
     """
 
     recorded = json.loads((Path(__file__).parent / "recorded" / "torch_optimizers.json").read_text())
@@ -129,7 +129,7 @@ def test_a_step_writes_into_no_array_that_anyone_may_hold(name, backend):
     p = as_tensor(np.array([1.0, 2.0]), backend, requires_grad=True)
     optimizer = make(name, [p], 0.1)
     held = []
-    for t in range(3):
+    for _ in range(3):
         feed(p, np.array([1.0, -1.0]))
         arrays = [p.data, p.grad.data, *optimizer.running[0].values()]
         held += [(array, as_numpy(array).copy()) for array in arrays]

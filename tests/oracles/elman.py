@@ -54,8 +54,9 @@ def network(x, y, h0, W, U, b, V, c) -> tuple[float, dict[str, np.ndarray]]:
 
 
 def layer(x, states, weights, grad_outs, grad_states):
-    """The hidden layer alone, whatever stands above it: what it computes, and the gradients of sum_t grad_outs^(t) h^(t)
-    + grad_states h^(T).
+    """The hidden layer alone, whatever stands above it.
+
+    What it computes, and the gradients of sum_t grad_outs^(t) h^(t) + grad_states h^(T).
 
     x (T, I); states and grad_states (h,), each (H,); weights {"weight_ih": U, "weight_hh": W, "bias": b} in the letters
     of the notes; grad_outs (T, H). Returns outs (T, H), states, and the gradients: of x, of the states, of the weights.

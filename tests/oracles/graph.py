@@ -1,7 +1,7 @@
 """Gradients by forward mode: every value carries its dense Jacobian by every leaf. Plain NumPy, and exact on integers.
 
-It shares no idea with a backward pass: no order of nodes, no cotangents, no accumulation. It also keeps, for each value,
-the names of the recorded operations below it, from which follows which graphs one backward pass uses up.
+It shares no idea with a backward pass: no order of nodes, no cotangents, no accumulation. It also keeps, for each
+value, the names of the recorded operations below it, from which follows which graphs one backward pass uses up.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ def bilinear(f: Callable[[np.ndarray, np.ndarray], np.ndarray], a: Value, b: Val
     return _made(f(a.array, b.array), (a, b), lambda da, db: f(da, b.array) + f(a.array, db))
 
 
-def pointwise(
-    f: Callable[[np.ndarray], np.ndarray], derivative: Callable[[np.ndarray], np.ndarray], a: Value
-) -> Value:
+def pointwise(f: Callable[[np.ndarray], np.ndarray], derivative: Callable[[np.ndarray], np.ndarray], a: Value) -> Value:
     """A function of each element alone: the chain rule."""
     return _made(f(a.array), (a,), lambda da: derivative(a.array) * da)
 

@@ -41,7 +41,8 @@ def adam(p0, gradients, rates, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.
         m^_t = m_t / (1 - beta1^t);    v^_t = v_t / (1 - beta2^t)
         theta_t = theta_{t-1} - alpha m^_t / (sqrt(v^_t) + eps)
 
-    With a weight_decay, AdamW: Loshchilov and Hutter 2019, algorithm 2, theta_{t-1} first loses alpha lambda theta_{t-1}.
+    With a weight_decay lambda, AdamW (Loshchilov and Hutter 2019, algorithm 2): theta_{t-1} first loses
+    alpha lambda theta_{t-1}.
     """
     p, m, v, path, t = p0.copy(), np.zeros_like(p0), np.zeros_like(p0), [], 0
     for g, r in zip(gradients, rates):
