@@ -288,9 +288,9 @@ def test_rows_added_in_sorted_runs_are_those_that_add_at_adds(rows, rest, seed, 
 def test_rows_out_of_range_are_refused_whichever_way_they_are_added(row, shape, backend):
     x = mg.zeros(shape, backend=backend)
     key = mg.tensor(np.array([0, row]), backend=backend)
-    with pytest.raises(OutOfRangeError, match="added"):
+    with pytest.raises(OutOfRangeError, match=r"^index_add"):
         mg.index_add(x, key, mg.ones((2, *shape[1:]), backend=backend))
-    with pytest.raises(OutOfRangeError, match="scattered"):
+    with pytest.raises(OutOfRangeError, match=r"^scatter"):
         mg.scatter(mg.ones((2, *shape[1:]), backend=backend), key, shape)
 
 

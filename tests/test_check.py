@@ -194,6 +194,11 @@ def test_a_kink_at_the_point_is_no_agreement():
     assert mg.gradcheck(mg.relu, [0.5])
 
 
+def test_an_infinite_difference_hides_no_other():
+    with np.errstate(over="ignore"), pytest.raises(GradcheckError, match="2 of 2 elements differ"):
+        mg.gradcheck(lambda x: mg.stack([x[0] * 1.0, mg.exp(x[1])]), [np.array([0.5, 709.782712893384])])
+
+
 def test_a_detached_part_is_found():
     with pytest.raises(GradcheckError, match=r"ratio is 0\.5 everywhere"):
         mg.gradcheck(lambda x: x * x.detach(), [[1.0, 2.0]])

@@ -502,23 +502,29 @@ def test_no_grad_decorates_a_function_that_calls_itself():
 
 
 def test_a_decorated_function_runs_in_two_threads_at_once():
-    entered = threading.Barrier(2)
-    left = []
+    entered, first_left = threading.Event(), threading.Event()
+    seen = []
 
     @mg.no_grad()
-    def work() -> bool:
-        entered.wait(10)
+    def work(announce: threading.Event | None, wait: threading.Event) -> bool:
+        if announce:
+            announce.set()
+        wait.wait(10)
         return records()
 
-    def run() -> None:
-        left.append((work(), records()))
+    def second() -> None:
+        seen.append((work(entered, first_left), records()))
 
-    threads = [threading.Thread(target=run) for _ in range(2)]
+    def first() -> None:
+        seen.append((work(None, entered), records()))
+        first_left.set()
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert left == [(False, True)] * 2
+    assert seen == [(False, True)] * 2
 
 
 def test_a_leaf_made_under_no_grad_is_a_leaf_all_the_same():

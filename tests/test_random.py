@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import threading
 
@@ -94,6 +95,14 @@ def test_to_set_the_state_inside_a_block_does_not_reach_outside():
         random.set_state(random.get_state())
         mg.random.normal((5,))
     assert random.get_state() == outside
+
+
+def test_to_set_the_state_in_one_context_moves_no_stream_of_another():
+    state = random.get_state()
+    with mg.seed(8):
+        other = random.get_state()
+    contextvars.copy_context().run(random.set_state, other)
+    assert random.get_state() == state != other
 
 
 @pytest.mark.parametrize("name", ["uniform", "normal", "orthogonal"])

@@ -346,7 +346,7 @@ def test_a_gradient_flows_past_a_numpy_array_on_the_left(op):
 
 
 @pytest.mark.parametrize("scalar", [2, 2.0, np.float64(2.0), np.int64(2), np.array(2.0), True, np.True_])
-@pytest.mark.parametrize("op", [operator.add, operator.sub, operator.mul, operator.truediv])
+@pytest.mark.parametrize("op", [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow])
 def test_numbers_and_0d_numpy_values_never_widen_a_tensor_or_its_gradient(op, scalar):
     for dtype in ("float32", "float64"):
         for swap in (False, True):

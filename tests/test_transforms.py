@@ -198,6 +198,22 @@ def test_a_gradient_penalty_reaches_the_weights():
     assert close(weight.grad, expected)
 
 
+@pytest.mark.parametrize("mode", [mg.no_grad, mg.enable_grad])
+def test_grad_neither_visits_nor_uses_up_a_graph_that_it_closes_over(mode):
+    @mg.primitive
+    def closed(xp, x, /):
+        """x, whose rule must not run."""
+        return x + 0
+
+    closed.vjp(lambda g: pytest.fail("a rule ran that nobody needs"))
+    w = leaf(5.0)
+    h, cheap = closed(w), w * 2.0
+    with mode():
+        assert mg.grad(lambda x: (mg.concat([h, x, cheap]) * 3.0).sum())(f64(1.0)).tolist() == [3.0]
+    cheap.backward()
+    assert w.grad.item() == 2.0
+
+
 def test_grad_works_under_no_grad_and_its_results_have_no_graph():
     x, w = leaf(2.0), leaf(5.0)
 
@@ -535,6 +551,14 @@ def test_remat_keeps_a_graph_that_is_to_be_retained():
     assert x.grad.item() == 54.0
     with pytest.raises(GraphError, match="retain_graph"):
         y.backward()
+
+
+def test_remat_is_computed_again_with_a_graph_though_the_backward_pass_runs_under_no_grad():
+    x = leaf(3.0)
+    y = mg.remat(lambda x: x**3)(x)
+    with mg.no_grad():
+        y.backward()
+    assert x.grad.item() == 27.0
 
 
 def test_remat_computes_twice_and_under_no_grad_once():

@@ -306,8 +306,7 @@ def test_ctrl_c_before_the_first_epoch_is_over_saves_nothing_and_says_so(place, 
 
 @pytest.mark.slow
 def test_the_program_starts_as_a_module():
-    done = subprocess.run(
-        [sys.executable, "-m", "models.char_lm", "--help"], capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-m", "models.char_lm", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: python -m models.char_lm")

@@ -154,7 +154,10 @@ def test_a_sequence_of_another_shape_is_refused_with_the_shape_expected(shape, b
         net(mg.zeros(shape))
 
 
-@pytest.mark.parametrize("arguments", [(nn.GRUCell,), (nn.GRUCell, 2), (nn.GRUCell, None, 3), (nn.GRUCell(2, 3), 2, 3)])
+@pytest.mark.parametrize(
+    "arguments",
+    [(nn.GRUCell,), (nn.GRUCell, 2), (nn.GRUCell, None, 3), (nn.GRUCell(2, 3), 2, 3), (nn.GRUCell(2, 3), 2)],
+)
 def test_sizes_that_are_missing_or_given_twice_are_refused(arguments):
     with pytest.raises(ArgumentError, match="size"):
         nn.Recurrent(*arguments)
@@ -286,10 +289,12 @@ def test_what_prepare_makes_of_the_sequence_comes_to_every_step(batch_first, bac
     assert net.cell.calls == [(3, 2, 2)]
 
 
-def test_prepare_sees_no_padding():
-    xs = np.array([[[1.0, 2.0]], [[np.nan, np.inf]]])
-    outs, _ = nn.Recurrent(Remembering())(mg.tensor(xs), mg.zeros((1, 2), dtype="float64"), lengths=[1])
-    assert np.isfinite(outs.numpy()).all()
+def test_prepare_sees_the_last_valid_input_in_place_of_padding_and_zeros_in_rows_without_any():
+    xs = np.array([[[1.0, 2.0], [np.nan, 3.0]], [[np.nan, np.inf], [4.0, np.nan]]])
+    net, seen = nn.Recurrent(Remembering()), []
+    net.cell.prepare = lambda xs: seen.append(xs.tolist()) or (xs, (0.0, "fixed"))
+    net(mg.tensor(xs), mg.zeros((2, 2), dtype="float64"), lengths=[1, 0])
+    assert seen == [[[[1.0, 2.0], [0.0, 0.0]], [[1.0, 2.0], [0.0, 0.0]]]]
 
 
 # Truncated backpropagation
