@@ -212,9 +212,10 @@ class detect_anomaly(Watcher):
         if bad is not None and _anomaly(inputs) is None:
             raise AnomalyError(f"{name} made {bad} from finite numbers, at {origin}")
 
-    def pulled(self, node: Node, cotangent: Any) -> None:
-        bad = _anomaly([cotangent.total() if isinstance(cotangent, Sum) else cotangent])
-        if bad is not None:
+    def pulled(self, node: Node, cotangent: Any, made: Any) -> None:
+        bad = _anomaly([made.total() if isinstance(made, Sum) else made])
+        given = list(cotangent.values()) if isinstance(cotangent, dict) else [cotangent]
+        if bad is not None and _anomaly(given) is None:
             origin = self._origins.get(node, "a place outside this detect_anomaly()")
             raise AnomalyError(f"the backward formula of {node.name} made {bad}; the forward call was at {origin}")
 

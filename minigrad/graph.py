@@ -61,8 +61,8 @@ class Watcher:
     def made(self, name: str, node: Node | None, inputs: Sequence[Any], output: Any) -> None:
         """The operation `name` has made `output`, an array or a list of arrays, from arrays and numbers."""
 
-    def pulled(self, node: Node, cotangent: Any) -> None:
-        """The backward formula of `node` has made a cotangent."""
+    def pulled(self, node: Node, cotangent: Any, made: Any) -> None:
+        """The backward formula of `node` has made another one of its cotangent; `made` is the sum that this joined."""
 
 
 class Node:
@@ -107,10 +107,16 @@ class Output(Node):
     """One output of a node that has several. Its cotangent takes its place among those of its siblings."""
 
     __slots__ = ("index",)
-    name = "output"
 
     def __init__(self, parent: Node, index: int, shape: tuple[int, ...]):
         self.parents, self.index, self.shape = (parent,), index, shape
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.parents[0].name  # type: ignore[index]
+
+    def release(self) -> None:
+        """Nothing: what was saved belongs to the parent, which says when it is released."""
 
 
 class Sum:
@@ -219,8 +225,6 @@ def backpropagate(
             for parent, gp in zip(parents, node.pull(g, traced, wanted)):
                 if gp is None:
                     continue
-                if watch is not None:
-                    watch.pulled(node, gp)
                 if parent not in cotangents:
                     cotangents[parent] = gp
                 elif type(gp) is Sum and type(cotangents[parent]) is not Sum:
@@ -231,6 +235,8 @@ def backpropagate(
                     cotangents[parent] = cotangents[parent] + gp
                     if not traced and type(cotangents[parent]) is not Sum:
                         owned.add(parent)
+                if watch is not None:
+                    watch.pulled(node, g, cotangents[parent])
         if not retain and not traced:
             node.release()
     return found

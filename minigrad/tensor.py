@@ -183,6 +183,10 @@ class Tensor:
 
         return function(*plain(args), **{name: plain(value) for name, value in kwargs.items()})
 
+    def __format__(self, spec: str) -> str:
+        """One element is formatted as a number: f"{loss:.3f}"."""
+        return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -351,7 +355,7 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> Tensor:
         """`x.reshape(2, 3)` or `x.reshape((2, 3))`; one size may be -1."""
-        return ops.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: int) -> Tensor:
         """The axes in the order given, or all reversed."""

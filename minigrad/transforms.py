@@ -204,12 +204,12 @@ class _Externals(Watcher):
         if self.outer is not None:
             self.outer.made(name, node, inputs, output)
 
-    def pulled(self, node: Node, cotangent: Any) -> None:
+    def pulled(self, node: Node, cotangent: Any, made: Any) -> None:
         if self.outer is not None:
-            self.outer.pulled(node, cotangent)
+            self.outer.pulled(node, cotangent, made)
 
     def used(self, node: Node) -> None:
-        source = node.parents[0] if type(node) is Output and node.parents else node  # one released has none
+        source = node.parents[0] if isinstance(node, Output) else node  # type: ignore[index]
         if source not in self.inside:
             self.found[node] = None
 

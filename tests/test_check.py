@@ -333,3 +333,16 @@ def test_a_users_directory_whose_name_begins_as_minigrads_own_is_the_users(monke
     inside = SimpleNamespace(f_code=SimpleNamespace(co_filename=check.__file__), f_lineno=1, f_back=users)
     monkeypatch.setattr(check.sys, "_getframe", lambda depth: inside)
     assert check._users_line() == f"{code.co_filename}:7"
+
+
+def test_cotangents_that_overflow_only_as_a_sum_are_found():
+    y = mg.tensor([1.0], requires_grad=True)
+    with mg.detect_anomaly(), np.errstate(over="ignore"), pytest.raises(AnomalyError, match="inf"):
+        mg.concat([y * 1.0, y * 1.0]).backward([3e38, 3e38])
+
+
+def test_a_cotangent_that_was_infinite_from_the_start_is_blamed_on_no_operation():
+    y = mg.tensor([1.0], requires_grad=True)
+    with mg.detect_anomaly():
+        (y * 2.0).backward([np.inf])
+    assert y.grad.tolist() == [np.inf]

@@ -178,7 +178,7 @@ def test_only_floats_can_need_a_gradient(data):
         (lambda: mg.tensor(1.0, dtype="float64"), "tensor(1., dtype=float64)"),
         (lambda: leaf(1.0), "tensor([1.], requires_grad=True)"),
         (lambda: mg.tanh(leaf(0.0)), "tensor([0.], from=tanh)"),
-        (lambda: mg.split(leaf(1.0, 2.0), 2)[1], "tensor([2.], from=output)"),
+        (lambda: mg.split(leaf(1.0, 2.0), 2)[1], "tensor([2.], from=split)"),
         (lambda: mg.tensor([]), "tensor([])"),
         (lambda: mg.tensor([[1.0], [2.0]]), "tensor([[1.],\n        [2.]])"),
         (lambda: mg.tensor([1.0], backend="array_api_strict"), "tensor([1.], backend='array_api_strict')"),
@@ -705,3 +705,16 @@ def test_to_where_it_is_already_is_the_tensor_itself():
 def test_to_an_unknown_backend_is_refused():
     with pytest.raises(ArgumentError, match="unknown backend 'abacus'"):
         leaf(1.0).to("abacus")
+
+
+def test_a_tensor_of_one_element_is_formatted_as_a_number():
+    assert f"{mg.tensor(1.25):.1f} {mg.tensor([2.0]):5.2f}" == "1.2  2.00"
+    assert f"{mg.tensor([1.0, 2.0])}" == "tensor([1., 2.])"
+
+
+def test_a_subclass_of_ndarray_is_an_operand_like_its_base(tmp_path):
+    mapped = np.memmap(tmp_path / "numbers", dtype="float32", mode="w+", shape=(2,))
+    mapped[:] = [1.0, 2.0]
+    for y in (mapped * mg.tensor([3.0, 4.0]), mg.multiply(mapped, mg.tensor([3.0, 4.0]))):
+        assert type(y.data) is np.ndarray
+    assert mg.exp(mapped).tolist() == pytest.approx(np.exp([1.0, 2.0]).tolist(), rel=1e-6)

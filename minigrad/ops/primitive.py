@@ -201,7 +201,7 @@ class Definition:
         for a in args:
             a = backends.as_number(a)
             if backends.is_array(a):
-                a = Tensor(a)
+                a = Tensor(backends.namespace_of(a).asarray(a))  # a plain one, if it is a memmap
             elif not isinstance(a, (Tensor, float, int)):
                 raise DtypeError(
                     f"{self.name}: expected tensors, arrays or numbers, got {type(a).__name__}; mg.tensor makes one"

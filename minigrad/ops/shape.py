@@ -13,7 +13,7 @@ from .primitive import primitive
 @primitive
 def reshape(xp, x, /, shape):
     """The elements of x, in order, in another shape; one size may be -1, and is then worked out."""
-    return xp.reshape(x, (shape,) if isinstance(shape, int) else tuple(shape))
+    return xp.reshape(x, tuple(shape) if isinstance(shape, (tuple, list)) else (shape,))
 
 
 reshape.vjp(lambda g, x_shape, xp: xp.reshape(g, x_shape))

@@ -286,7 +286,8 @@ def test_help_explains_every_option():
     assert (code, err) == (0, "")
     options = re.findall(r"^  (?:-\w, )?(--[\w-]+)( .*)?$((?:\n   .*)*)", out, re.MULTILINE)
     assert {name for name, *_ in options} >= {
-        "--text", "--cell", "--hidden", "--seed", "--backend", "--sample-only", "--temperature", "--prompt", "--weights",
+        "--text", "--cell", "--hidden", "--seed", "--backend", "--sample-only", "--temperature", "--prompt",
+        "--weights",
     }  # fmt: skip
     for name, same_line, below in options:
         said = re.sub(r"^ (\{.*?\}|[A-Z]+)(?=\s|$)", "", same_line) + below
