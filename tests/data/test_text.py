@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad.data import CharVocabulary, ContinuousBatches
-from minigrad.errors import ArgumentError, ShapeError
+from minigrad.errors import ArgumentError, OutOfRangeError, ShapeError
 
 
 @given(st.text())
@@ -46,7 +46,7 @@ def test_characters_that_are_not_in_the_vocabulary_are_all_named(known, text):
 
 @pytest.mark.parametrize("number", [3, 99, -1])
 def test_a_number_that_is_no_character_is_refused(number):
-    with pytest.raises(IndexError):
+    with pytest.raises(OutOfRangeError, match=f"{number} is not in 0 ... 2"):
         CharVocabulary("abc").decode([0, number])
 
 

@@ -110,3 +110,12 @@ def test_constants_are_constant():
 def test_what_is_made_for_matrices_refuses_other_shapes(f, shape):
     with pytest.raises(ShapeError):
         f(shape)
+
+
+@pytest.mark.parametrize("name", ["uniform", "normal", "glorot_uniform", "glorot_normal", "orthogonal", "identity"])
+def test_by_default_the_bound_the_deviation_and_the_gain_are_one(name):
+    f = getattr(init, name)
+    with mg.seed(1):
+        default = f((4, 3)).numpy()
+    with mg.seed(1):
+        assert (f((4, 3), 1.0).numpy() == default).all()

@@ -166,6 +166,12 @@ def test_dropout_does_nothing_in_use():
     assert nn.Dropout(0.9).eval()(x) is x
 
 
+def test_the_defaults_are_a_dropout_of_one_half_and_an_epsilon_of_a_hundred_thousandth():
+    assert set(nn.Dropout()(mg.ones((50,))).tolist()) == {0.0, 2.0}
+    x = mg.tensor([-1e-3, 1e-3], dtype="float64")
+    np.testing.assert_allclose(nn.LayerNorm(2)(x).numpy()[1], 1e-3 / (1e-6 + 1e-5) ** 0.5, rtol=1e-6)
+
+
 def test_sequential_runs_modules_and_functions_one_after_another(backend):
     first, second = nn.Linear(2, 3), nn.Linear(3, 1)
     net = nn.Sequential(first, mg.tanh, second).to(backend)

@@ -69,3 +69,8 @@ def test_an_optimizer_asks_its_schedule_with_the_number_of_steps_done():
     assert asked == [0, 1, 2]
     assert p.tolist() == [-1.75]
     assert optimizer.rate == 0.125
+
+
+def test_by_default_a_cosine_ends_at_zero_and_an_exponential_falls_at_every_step():
+    assert optim.cosine(1.0, 4)(4) == 0
+    assert [optim.exponential(1.0, 0.5)(step) for step in range(3)] == [1.0, 0.5, 0.25]
