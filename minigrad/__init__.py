@@ -50,6 +50,7 @@ from .ops import (
     isfinite,
     less,
     less_equal,
+    linear,
     log,
     log1p,
     logical_and,

@@ -62,7 +62,7 @@ class Watcher:
         """The operation `name` has made `output`, an array or a list of arrays, from arrays and numbers."""
 
     def pulled(self, node: Node, cotangent: Any, made: Any) -> None:
-        """The backward formula of `node` has made another one of its cotangent; `made` is the sum that this joined."""
+        """The backward formula of `node` has made `made` of its cotangent, added up with what was there before."""
 
 
 class Node:
@@ -120,24 +120,36 @@ class Output(Node):
 
 
 class Sum:
-    """A cotangent in pieces (those of `xs[0]`, `xs[1]`, ...) that is cheaper to add up all at once.
+    """A cotangent in pieces that are cheaper to add up together.
 
-    `combine(pieces)` makes the array.
+    Such are those of xs from `xs[0]`, `xs[1]`, ..., and those of W from `h @ W` at each step. `combine(pieces)` makes
+    the array; it is called each time `limit` pieces have come, and at the end.
     """
 
-    __slots__ = ("combine", "pieces", "shape")
+    __slots__ = ("combine", "done", "limit", "pieces", "shape")
 
-    def __init__(self, combine: Callable[[list[Any]], Any], pieces: list[Any], shape: tuple[int, ...]):
-        self.combine, self.pieces, self.shape = combine, pieces, shape
+    def __init__(
+        self, combine: Callable[[list[Any]], Any], pieces: list[Any], shape: tuple[int, ...], limit: int = 2**62
+    ):
+        self.combine, self.pieces, self.shape, self.limit = combine, pieces, shape, limit
+        self.done: Any = None
 
     def __add__(self, other: Any) -> Any:
-        if isinstance(other, Sum):
-            self.pieces += other.pieces
-            return self
-        return self.total() + other
+        if not isinstance(other, Sum):
+            return self.total() + other
+        self.pieces += other.pieces
+        if other.done is not None:
+            self.done = other.done if self.done is None else self.done + other.done
+        if len(self.pieces) >= self.limit:
+            self.done, self.pieces = self.total(), []
+        return self
 
     def total(self) -> Any:
-        return self.combine(self.pieces)
+        """The sum, as an array."""
+        if not self.pieces:
+            return self.done
+        total = self.combine(self.pieces)
+        return total if self.done is None else self.done + total
 
 
 def children_first(roots: Iterable[Node], stop: Collection[Node] = ()) -> list[Node]:
@@ -236,7 +248,7 @@ def backpropagate(
                     if not traced and type(cotangents[parent]) is not Sum:
                         owned.add(parent)
                 if watch is not None:
-                    watch.pulled(node, g, cotangents[parent])
+                    watch.pulled(node, g, gp if type(gp) is Sum else cotangents[parent])
         if not retain and not traced:
             node.release()
     return found

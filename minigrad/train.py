@@ -70,7 +70,8 @@ def fit(
     on_best: called with each epoch that did better than all before it, to save the weights.
     quiet: show nothing. Otherwise a bar (where tqdm is installed and the output is a terminal) and a line an epoch.
 
-    Ctrl-C ends the training early, with the best weights so far. Raises AnomalyError if the loss is NaN or infinite.
+    Ctrl-C ends the training early. Raises AnomalyError if the loss is NaN or infinite. However it ends, the model has
+    the weights of the best whole epoch; before the first is over, the latest.
     """
     if epochs < 1:
         raise ArgumentError(f"fit: epochs must be positive, got {epochs}")
@@ -119,8 +120,11 @@ def fit(
                 on_best(epoch)
     except KeyboardInterrupt:
         if not quiet:
-            print(f"\nstopped; the weights are those of the best of {len(history)} whole epochs", flush=True)
-    model.load_state_dict(best_weights)
+            whose = f"those of the best of {len(history)} whole epochs" if history else "the latest"
+            print(f"\nstopped; the weights are {whose}", flush=True)
+    finally:
+        if history:
+            model.load_state_dict(best_weights)
     return history
 
 

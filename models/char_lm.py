@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     vocabulary = data.CharVocabulary(text)
     check_prompt(options.prompt, vocabulary)
     tokens = vocabulary.encode(text)
-    seen, learned = int(len(tokens) * 0.9), int(len(tokens) * 0.85)
+    seen, learned = int(len(tokens) * 0.9), int(len(tokens) * 0.88)
     parts = {"train": tokens[:learned], "validation": tokens[learned:seen], "held out": tokens[seen:]}
     print(f"{len(text):,} characters, {len(vocabulary)} distinct:", end=" ")
     print(", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
@@ -95,7 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
     model = CharModel(len(vocabulary), options.cell, options.hidden)
     batches = windows(parts["train"])
     steps = options.epochs * len(batches)
-    optimizer = optim.Adam(model.parameters(), optim.warmup(min(50, steps), optim.cosine(options.lr, steps)))
+    rate = optim.warmup(min(50, steps), optim.cosine(options.lr, steps))
+    optimizer = optim.Adam(model.parameters(), rate, betas=(0.9, 0.99))
     print(f"{options.cell} of {options.hidden} units, {model.num_parameters:,} weights, {steps:,} steps of Adam")
 
     def loss(batch: tuple[np.ndarray, np.ndarray], state: Any) -> tuple[mg.Tensor, Any]:
@@ -209,7 +210,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cell", choices=CELLS, default="lstm", help="the recurrent cell")
     parser.add_argument("--hidden", type=positive(int), default=256, metavar="H", help="units of the recurrent layer")
     parser.add_argument("--epochs", type=positive(int), default=6, metavar="N", help="passes over the training part")
-    parser.add_argument("--lr", type=positive(float), default=4e-3, metavar="R", help="highest learning rate")
+    parser.add_argument("--lr", type=positive(float), default=1.2e-2, metavar="R", help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights and the sample")
     parser.add_argument("--backend", choices=["numpy", "cupy"], default="numpy", help="where to compute")
     parser.add_argument("--weights", type=Path, default="runs/char_lm.safetensors", metavar="FILE", help="of the model")

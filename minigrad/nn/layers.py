@@ -26,8 +26,7 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != (self.input_size,):
             raise ShapeError(f"Linear: expected x of shape (..., {self.input_size}), got {x.shape}")
-        y = x @ self.weight.mT
-        return y if self.bias is None else y + self.bias
+        return ops.linear(x, self.weight, self.bias)
 
 
 class Embedding(Module):

@@ -47,23 +47,32 @@ class Module:
 
     # Its parts
 
-    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """All tensors and modules below this one with their names, depth first, in order of assignment."""
-        yield prefix.removesuffix("."), self
-        for name, value in vars(self).items():
-            yield from _walk_value(f"{prefix}{name}", value)
+    def _walk(self) -> Iterator[tuple[str, Any]]:
+        """This module and all modules and tensors below it, each once, under its first name in order of assignment."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Any]] = [("", self)]
+        while stack:
+            name, value = stack.pop()
+            prefix = f"{name}." if name else ""
+            if isinstance(value, (Module, Tensor)):
+                if id(value) in seen:
+                    continue
+                seen.add(id(value))
+                yield name, value
+            parts: dict[Any, Any] = {}
+            if isinstance(value, (Module, dict)):
+                parts = vars(value) if isinstance(value, Module) else value
+            elif isinstance(value, (list, tuple)):
+                parts = dict(enumerate(value))
+            stack.extend((f"{prefix}{key}", part) for key, part in reversed(parts.items()))
 
     def modules(self) -> list[Module]:
         """This module and all below it, each once."""
-        return list({id(m): m for _, m in self._walk() if isinstance(m, Module)}.values())
+        return [m for _, m in self._walk() if isinstance(m, Module)]
 
     def named_tensors(self) -> dict[str, Tensor]:
         """Parameters and other tensors by name, each once, under its first name."""
-        found: dict[int, tuple[str, Tensor]] = {}
-        for name, value in self._walk():
-            if isinstance(value, Tensor):
-                found.setdefault(id(value), (name, value))
-        return dict(found.values())
+        return {name: value for name, value in self._walk() if isinstance(value, Tensor)}
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """The parameters with their names, in order of assignment; a shared one once."""
@@ -136,15 +145,3 @@ class Module:
         lines += [f"  {name}: {value.dtype}{list(value.shape)}" for name, value in self.named_tensors().items()]
         return "\n".join(lines)
 
-
-def _walk_value(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Module):
-        yield from value._walk(f"{name}.")
-    elif isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, (list, tuple)):
-        for i, part in enumerate(value):
-            yield from _walk_value(f"{name}.{i}", part)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _walk_value(f"{name}.{key}", part)

@@ -42,7 +42,7 @@ from .elementwise import (
     where,
 )
 from .indexing import getitem, index, index_add, index_update, scatter, take, take_along_axis
-from .linalg import matmul
+from .linalg import linear, matmul
 from .primitive import primitive
 from .reduction import all, any, argmax, cumulative_sum, logsumexp, max, mean, min, sum
 from .shape import (

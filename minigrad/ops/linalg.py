@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from ..errors import ShapeError
+from ..graph import Sum
 from ..tensor import Tensor
 from .primitive import primitive
 from .shape import reshape, shape_of
@@ -17,8 +19,46 @@ def matrix_product(xp, x1, x2, /):
 
 matrix_product.vjp(
     lambda g, x2, xp: xp.matmul(g, xp.matrix_transpose(x2)),
-    lambda g, x1, xp: xp.matmul(xp.matrix_transpose(x1), g),
+    lambda g, x1, xp: _product_over_rows(xp, x1, g),
 )
+
+
+@primitive(name="linear")
+def rows_times_weight(xp, x, weight, /):
+    return xp.matmul(x, xp.matrix_transpose(weight))
+
+
+rows_times_weight.vjp(
+    lambda g, weight, xp: xp.matmul(g, weight),
+    lambda g, x, xp: _product_over_rows(xp, g, x),
+)
+
+
+def _product_over_rows(xp, a, b):
+    """a^T b. Of a weight used at every step of a loop these come one by one, and are one product over all rows."""
+    if isinstance(a, Tensor) or len(a.shape) != 2 or len(b.shape) != 2:
+        return xp.matmul(xp.matrix_transpose(a), b)
+
+    def combine(pieces: list[Any]) -> Any:
+        a, b = (parts[0] if len(parts) == 1 else xp.concat(parts, axis=0) for parts in zip(*pieces))
+        return xp.matmul(xp.matrix_transpose(a), b)
+
+    return Sum(combine, [(a, b)], (a.shape[1], b.shape[1]), limit=64)
+
+
+def linear(x: Any, weight: Any, bias: Any = None, /) -> Tensor:
+    """x W^T + b: (..., I) by weight (O, I) and, if there is one, bias (O,), to (..., O).
+
+    Stacked rows are one large product. Raises ShapeError if the sizes I differ.
+    """
+    shape = shape_of("linear", x)
+    if len(shape) < 1 or len(shape_of("linear", weight)) != 2 or shape[-1] != weight.shape[1]:
+        raise ShapeError(f"linear: x {tuple(shape)} and weight {tuple(weight.shape)}: expected (..., I) and (O, I)")
+    rows = x if len(shape) == 2 else reshape(x, (prod(shape[:-1]), shape[-1]))
+    y = rows_times_weight(rows, weight)
+    if bias is not None:
+        y = y + bias
+    return y if len(shape) == 2 else reshape(y, (*shape[:-1], weight.shape[0]))
 
 
 def matmul(x1: Any, x2: Any, /) -> Tensor:

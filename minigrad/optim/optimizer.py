@@ -29,6 +29,8 @@ class Optimizer:
         for p in self.parameters:
             if not isinstance(p, Tensor) or not p.requires_grad:
                 raise ArgumentError(f"{type(self).__name__}: parameters must be tensors made with requires_grad=True")
+        if len({id(p) for p in self.parameters}) < len(self.parameters):
+            raise ArgumentError(f"{type(self).__name__}: a parameter is given twice, and would be changed twice a step")
         if not callable(lr) and lr < 0:
             raise ArgumentError(f"{type(self).__name__}: lr must not be negative, got {lr}")
         self.lr = lr

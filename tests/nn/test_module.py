@@ -225,3 +225,10 @@ def test_a_call_hands_on_every_argument():
             return args, kwargs
 
     assert Echo()(1, 2, word=3) == ((1, 2), {"word": 3})
+
+
+def test_a_reference_back_to_the_parent_is_followed_once():
+    parent, child = nn.Module(), nn.Linear(2, 1)
+    parent.child, child.parent = child, parent
+    assert list(parent.named_tensors()) == ["child.weight", "child.bias"]
+    assert parent.modules() == [parent, child]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 import minigrad as mg
-from minigrad import errors, ops
+from minigrad import backends, errors, ops
 from tests import strategies
 from tests.conftest import BACKENDS
 from tests.ops.harness import FLOATS, Row, proofs
@@ -25,6 +25,13 @@ def multiplied(draw):
     return (x1, x2), {}
 
 
+@st.composite
+def rows_and_weight(draw):
+    """Rows in any number of batch axes, a single one too, and a weight (O, I)."""
+    i, o = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    return ((*draw(st.lists(st.integers(0, 3), max_size=3)), i), (o, i)), {}
+
+
 POINTS = [((2, 3), (3, 2)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (3,)), ((2, 1, 2), (2, 2)), ((2, 1, 2), (1, 2, 2))]
 
 ROWS = [
@@ -35,6 +42,17 @@ ROWS = [
         oracles.matmul,
         multiplied(),
         [(shapes, {}) for shapes in POINTS],
+        (Domain(-2, 2, (0.0, 1.0, 1e-6, -1e3)),),
+        precise="sum",
+        dtypes=FLOATS,
+    ),
+    Row(
+        "linear",
+        ops.linear,
+        lambda x, weight: x @ weight.T,
+        oracles.linear,
+        rows_and_weight(),
+        [(shapes, {}) for shapes in (((2, 3), (4, 3)), ((3,), (2, 3)), ((2, 1, 3), (1, 3)))],
         (Domain(-2, 2, (0.0, 1.0, 1e-6, -1e3)),),
         precise="sum",
         dtypes=FLOATS,
@@ -85,3 +103,44 @@ def test_lists_and_numbers_are_no_matrices():
             call()
     with pytest.raises(errors.MinigradError, match=r"^matmul: .*float"):
         ops.matmul(x, 2.0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("steps", [1, 63, 64, 130])
+def test_a_weight_used_at_every_step_gets_the_sum_of_the_steps_in_a_few_products(backend, steps, monkeypatch):
+    rng = np.random.default_rng(steps)
+    xs, gs = rng.standard_normal((steps, 2, 3)), rng.standard_normal((steps, 2, 4))
+    w, v = (as_tensor(rng.standard_normal(s), backend, requires_grad=True) for s in ((3, 4), (4, 3)))
+    rows = [as_tensor(x, backend) for x in xs]
+    ys = mg.stack([x @ w + ops.linear(x, v) for x in rows])
+    products, namespace = [], type(ys.data)
+    xp = backends.namespaces[namespace]
+    matmul = xp.matmul
+    monkeypatch.setattr(xp, "matmul", lambda a, b: products.append(a.shape) or matmul(a, b), raising=False)
+    ys.backward(as_tensor(gs, backend))
+    expected = sum(x.T @ g for x, g in zip(xs, gs))
+    for gradient in (as_numpy(w.grad), as_numpy(v.grad).T):
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-13 * steps * np.abs(expected).max())
+    assert len(products) == 2 * -(-steps // 64)
+
+
+def test_linear_adds_the_bias_and_names_the_shapes_that_do_not_fit():
+    x, w, b = mg.ones((2, 3)), mg.ones((4, 3)), mg.arange(4.0)
+    assert ops.linear(x, w, b).tolist() == [[3.0, 4.0, 5.0, 6.0]] * 2
+    with pytest.raises(errors.ShapeError, match=r"^linear: x \(2, 3\) and weight \(3, 4\): expected"):
+        ops.linear(x, w.mT)
+
+
+def test_the_gradient_of_a_weight_read_at_every_step_and_used_whole_is_both():
+    w = mg.tensor(np.eye(2), requires_grad=True)
+    x = mg.tensor([[1.0, 2.0]], dtype="float64")
+    _loop(x, w).sum().backward()
+    assert mg.gradcheck(lambda w: _loop(x, w), [w.detach()], order=2)
+    np.testing.assert_allclose(w.grad.numpy(), mg.grad(lambda w: _loop(x, w).sum())(w.detach()).numpy())
+
+
+def _loop(x, w):
+    h = x
+    for _ in range(3):
+        h = h @ w + x * w.sum()
+    return h

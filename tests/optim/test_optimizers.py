@@ -339,3 +339,9 @@ def test_a_rate_of_zero_changes_nothing():
     feed(p, np.ones(1))
     optim.SGD([p], 0).step()
     assert p.tolist() == [1.0]
+
+
+def test_a_parameter_given_twice_is_refused():
+    p = mg.tensor([1.0], requires_grad=True)
+    with pytest.raises(mg.errors.ArgumentError, match="given twice"):
+        optim.SGD([p, p], 0.1)

@@ -228,3 +228,9 @@ def matmul(g, x1, x2):
     to_a = np.concatenate([np.zeros((1, *a.shape)), *(back(a, term) for term in for_a)])
     to_b = np.concatenate([np.zeros((1, *b.shape)), *(back(b, term) for term in for_b)])
     return to_a.reshape(len(to_a), *x1.shape), to_b.reshape(len(to_b), *x2.shape)
+
+
+def linear(g, x, weight):
+    """y[n, m] = sum_k x[n, k] weight[m, k]: the product with the transpose, so weight gets the transposed gradient."""
+    to_x, to_transpose = matmul(g, x, weight.T)
+    return to_x, np.swapaxes(to_transpose, -1, -2)

@@ -31,5 +31,5 @@ class ElmanCell(Cell):
         self.bias = Parameter(init.uniform((hidden_size,), bound))
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        h = self.activation(x @ self.weight_ih.mT + h @ self.weight_hh.mT + self.bias)
+        h = self.activation(ops.linear(x, self.weight_ih, self.bias) + ops.linear(h, self.weight_hh))
         return h, h

@@ -40,15 +40,15 @@ class GRUCell(Cell):
         self.bias_hn = Parameter(init.uniform((hidden_size,), bound)) if reset_after else None
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        x_r, x_z, x_n = ops.split(x @ self.weight_ih.mT + self.bias, 3, axis=-1)
+        x_r, x_z, x_n = ops.split(ops.linear(x, self.weight_ih, self.bias), 3, axis=-1)
         if self.bias_hn is not None:
-            h_r, h_z, h_n = ops.split(h @ self.weight_hh.mT, 3, axis=-1)
+            h_r, h_z, h_n = ops.split(ops.linear(h, self.weight_hh), 3, axis=-1)
             r, z = ops.sigmoid(x_r + h_r), ops.sigmoid(x_z + h_z)
             n = ops.tanh(x_n + r * (h_n + self.bias_hn))
         else:
             u_gates, u_n = ops.split(self.weight_hh, [2 * self.hidden_size, self.hidden_size])
-            h_r, h_z = ops.split(h @ u_gates.mT, 2, axis=-1)
+            h_r, h_z = ops.split(ops.linear(h, u_gates), 2, axis=-1)
             r, z = ops.sigmoid(x_r + h_r), ops.sigmoid(x_z + h_z)
-            n = ops.tanh(x_n + (r * h) @ u_n.mT)
+            n = ops.tanh(x_n + ops.linear(r * h, u_n))
         h = (1 - z) * n + z * h
         return h, h

@@ -39,7 +39,8 @@ class LSTMCell(Cell):
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Any]:
         h, c = state
-        i, f, g, o = ops.split(x @ self.weight_ih.mT + h @ self.weight_hh.mT + self.bias, 4, axis=-1)
+        gates = ops.linear(x, self.weight_ih, self.bias) + ops.linear(h, self.weight_hh)
+        i, f, g, o = ops.split(gates, 4, axis=-1)
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
         h = ops.sigmoid(o) * ops.tanh(c)
         return h, (h, c)
