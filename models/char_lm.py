@@ -83,7 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
     vocabulary = data.CharVocabulary(text)
     check_prompt(options.prompt, vocabulary)
     tokens = vocabulary.encode(text)
-    seen, learned = int(len(tokens) * 0.9), int(len(tokens) * 0.88)
+    seen = int(len(tokens) * 0.9)
+    learned = min(int(len(tokens) * 0.88), seen - 2)
     parts = {"train": tokens[:learned], "validation": tokens[learned:seen], "held out": tokens[seen:]}
     print(f"{len(text):,} characters, {len(vocabulary)} distinct:", end=" ")
     print(", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
@@ -95,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     model = CharModel(len(vocabulary), options.cell, options.hidden)
     batches = windows(parts["train"])
     steps = options.epochs * len(batches)
-    rate = optim.warmup(min(50, steps), optim.cosine(options.lr, steps))
+    rate = optim.warmup(min(150, steps), optim.cosine(options.lr, steps))
     optimizer = optim.Adam(model.parameters(), rate, betas=(0.9, 0.99))
     print(f"{options.cell} of {options.hidden} units, {model.num_parameters:,} weights, {steps:,} steps of Adam")
 
@@ -116,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
         batches,
         windows(parts["validation"]),
         epochs=options.epochs,
-        clip=1.0,
+        clip=0.25,
         item="char",
         measure=BITS,
         on_best=save,

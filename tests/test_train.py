@@ -197,6 +197,19 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_the_step_and_advice(ba
     assert model.value.item() == 0.75  # from two steps; the third was not taken
 
 
+def test_a_loss_that_becomes_nan_in_a_later_epoch_leaves_the_weights_of_the_best():
+    model, calls = Scalar(), []
+
+    def loss(batch, state):
+        calls.append(batch)
+        value, state = model.loss(batch, state)
+        return value * (math.nan if len(calls) == 5 else 1.0), state  # after two steps, a validation and another step
+
+    with pytest.raises(AnomalyError, match="step 2 of epoch 2"):
+        learn(model, 0.25, loss, train=batches(1, 1), valid=batches(1), epochs=2)
+    assert model.value.item() == 0.75
+
+
 @pytest.mark.parametrize("when", ["training", "validation", "the first step"])
 def test_ctrl_c_ends_the_training_with_the_best_weights_so_far(when, capsys):
     model, calls = Scalar(), []
@@ -211,7 +224,8 @@ def test_ctrl_c_ends_the_training_with_the_best_weights_so_far(when, capsys):
     whole = 0 if when == "the first step" else 1
     assert [e.number for e in history] == list(range(1, whole + 1))
     assert model.value.item() == (0.75 if whole else 0.0)
-    assert f"the best of {whole} whole epochs" in capsys.readouterr().out
+    said = "those of the best of 1 whole epochs" if whole else "the latest"
+    assert f"stopped; the weights are {said}" in capsys.readouterr().out
 
 
 def test_quiet_says_nothing(capsys):

@@ -144,4 +144,3 @@ class Module:
         lines = [f"{type(self).__name__}({self.num_parameters:,} parameters)"]
         lines += [f"  {name}: {value.dtype}{list(value.shape)}" for name, value in self.named_tensors().items()]
         return "\n".join(lines)
-
