@@ -130,7 +130,9 @@ def main(arguments: list[str] | None = None) -> None:
     print("\nbits per character, held out\n")
     for k, value in enumerate(markov):
         print(f"  Markov model of order {k}    {value:.3f}{'   the best of these' if value == min(markov) else ''}")
-    print(f"  {options.cell:<24} {bits:.3f}   {min(markov) - bits:+.3f} below the best Markov model")
+    gain = min(markov) - bits
+    side = "below" if gain >= 0 else "above"
+    print(f"  {options.cell:<24} {bits:.3f}   {abs(gain):.3f} {side} the best Markov model")
     show_sample(model, vocabulary, options)
     if history:
         print(f"\nweights saved in {options.weights}; write more with --sample-only --prompt TEXT")
