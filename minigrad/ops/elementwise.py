@@ -269,6 +269,7 @@ minimum.vjp(lambda g, x1, x2, xp: _to_larger(xp, g, x2, x1), lambda g, x1, x2, x
 
 @primitive(name="clip")
 def clipped(xp, x, /, *, min, max):
+    """`clip` for floats, or for integers between integers."""
     return xp.clip(x, min, max)
 
 

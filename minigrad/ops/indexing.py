@@ -38,6 +38,7 @@ index.vjp(_index_rule)
 
 @primitive(name="scatter")
 def scattered(xp, x, /, *, key, shape):
+    """`scatter` with a plain key."""
     return xp.scatter(x, key, shape)
 
 
@@ -51,6 +52,7 @@ def scatter(values: Any, key: Any, shape: tuple[int, ...], /) -> Tensor:
 
 @primitive(name="index_add")
 def added(xp, x, values, /, *, key):
+    """`index_add` with a plain key."""
     return x + xp.scatter(values, key, x.shape)
 
 
@@ -67,6 +69,7 @@ def index_add(x: Any, key: Any, values: Any, /) -> Tensor:
 
 @primitive(name="index_update")
 def updated(xp, x, values, /, *, key):
+    """`index_update` with a plain key."""
     return xp.index_update(x, key, values)
 
 

@@ -14,6 +14,7 @@ from .shape import reshape, shape_of
 
 @primitive(name="matmul")
 def matrix_product(xp, x1, x2, /):
+    """`matmul` of matrices, or of stacks of them."""
     return xp.matmul(x1, x2)
 
 
@@ -25,6 +26,7 @@ matrix_product.vjp(
 
 @primitive(name="linear")
 def rows_times_weight(xp, x, weight, /):
+    """`linear` of a matrix of rows, without a bias."""
     return xp.matmul(x, xp.matrix_transpose(weight))
 
 

@@ -88,6 +88,7 @@ flip.vjp(lambda g, axis, xp: xp.flip(g, axis=axis))
 
 @primitive(name="concat")
 def concatenation(xp, *parts, axis):
+    """`concat` of one argument for each part."""
     return xp.concat(parts, axis=axis)
 
 
@@ -101,6 +102,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
 
 @primitive(name="stack")
 def stacking(xp, *parts, axis):
+    """`stack` of one argument for each part."""
     return xp.stack(parts, axis=axis)
 
 
@@ -120,6 +122,7 @@ def _some(op: str, arrays: Sequence[Any]) -> Sequence[Any]:
 
 @primitive(name="split")
 def pieces(xp, x, /, *, sizes, axis):
+    """`split` into parts of known sizes."""
     return xp.split(x, sizes, axis=axis)
 
 
@@ -144,6 +147,7 @@ def split(x: Any, sizes: int | Sequence[int], /, *, axis: int = 0) -> list[Tenso
 
 @primitive(name="unstack")
 def slices(xp, x, /, *, axis):
+    """`unstack` along an axis that is not negative."""
     return xp.unstack(x, axis=axis)
 
 
