@@ -21,8 +21,9 @@ Array = Any  # numpy.ndarray, cupy.ndarray, ...: whatever a namespace speaks for
 
 STANDARD = tuple(
     "abs all any arange argmax asarray astype broadcast_to clip concat cos cumulative_sum exp expand_dims eye flip "
-    "from_dlpack full isfinite log log1p logaddexp logical_not matmul matrix_transpose max maximum min minimum nonzero "
-    "ones permute_dims reshape sign sin sqrt stack sum take take_along_axis tanh where zeros".split()
+    "from_dlpack full isfinite log log1p logaddexp logical_and logical_not logical_or matmul matrix_transpose max "
+    "maximum min minimum nonzero ones permute_dims reshape sign sin sqrt stack sum take take_along_axis tanh where "
+    "zeros".split()
 )
 
 float32, float64 = np.dtype("float32"), np.dtype("float64")
@@ -350,7 +351,11 @@ def as_array(data: Any, dtype: Any = None, namespace: Namespace | None = None) -
             raise DtypeError(f"data: expected numbers, got {data.dtype} ({str(data)[:40]})")
     namespace = namespace or current()
     name = dtype_name(data.dtype if dtype is None else dtype)
-    return namespace.from_numpy(np.array(data, dtype=DTYPES[name]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = np.array(data, dtype=DTYPES[name])
+    if values.dtype.kind == "i" and (values != data).any():
+        raise ArgumentError(f"data: there are numbers that {name} cannot hold; .astype({name!r}) cuts them off")
+    return namespace.from_numpy(values)
 
 
 def require_same(op: str, arrays: Any) -> Namespace:

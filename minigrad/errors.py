@@ -45,5 +45,9 @@ class FileFormatError(MinigradError, ValueError):
     """A file that is not what it should be."""
 
 
+class MissingFileError(MinigradError, FileNotFoundError):
+    """A file that is not there."""
+
+
 class GradcheckError(MinigradError, AssertionError):
     """A gradient that differs from finite differences; the message is the report."""

@@ -16,13 +16,13 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     >>> mg.softmax(mg.tensor([1000.0, 1000.0]))
     tensor([0.5, 0.5])
     """
-    e = ops.exp(_shifted(x, axis))
+    e = ops.exp(_shifted(_input("softmax", x), axis))
     return e / ops.sum(e, axis=axis, keepdims=True)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log(softmax(x)) = x - logsumexp(x) along an axis, finite however large x is."""
-    z = _shifted(x, axis)
+    z = _shifted(_input("log_softmax", x), axis)
     return z - ops.logsumexp(z, axis=axis, keepdims=True)
 
 
@@ -31,11 +31,30 @@ def _shifted(x: Tensor, axis: int) -> Tensor:
     return x - ops.max(x.detach(), axis=axis, keepdims=True)
 
 
+def _input(op: str, x: Any) -> Tensor:
+    """What a function is given, as a tensor. Raises DtypeError for what is no tensor and no array."""
+    if isinstance(x, Tensor):
+        return x
+    if not backends.is_array(x):
+        raise DtypeError(f"{op}: expected a tensor, got {type(x).__name__}; mg.tensor makes one")
+    return Tensor(backends.as_array(x, None, backends.namespace_of(x)))
+
+
 def _tensor(data: Any, like: Tensor, dtype: Any) -> Tensor:
     """Targets or indices as a tensor. Numbers and lists become one on the backend of `like`."""
     if isinstance(data, Tensor):
         return data
     return Tensor(backends.as_array(data, dtype, None if backends.is_array(data) else backends.namespace_of(like.data)))
+
+
+def _classes(targets: Any, like: Tensor) -> Tensor:
+    """Targets as a tensor: lists of whole numbers as integers, others as probabilities."""
+    if not isinstance(targets, Tensor) and not backends.is_array(targets):
+        try:
+            return _tensor(targets, like, backends.int64)
+        except ArgumentError:
+            pass
+    return _tensor(targets, like, None)
 
 
 def _reduce(op: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
@@ -64,12 +83,16 @@ def cross_entropy(logits: Tensor, targets: Any, *, ignore_index: int | None = No
     >>> mg.cross_entropy(mg.tensor([[0.0, 0.0], [100.0, 0.0]]), mg.tensor([1, 0], dtype=mg.int64), reduction="none")
     tensor([0.6931472, 0.       ])
     """
-    targets = _tensor(targets, logits, None if backends.is_array(targets) else backends.int64)
+    logits = _input("cross_entropy", logits)
+    targets = _classes(targets, logits)
     backends.require_same("cross_entropy", [logits.data, targets.data])
     classes = logits.shape[-1] if logits.shape else 0
     if backends.is_floating(targets.data):
         if targets.shape != logits.shape:
-            raise ShapeError(f"cross_entropy: probabilities {targets.shape} for logits {logits.shape}")
+            raise ShapeError(
+                f"cross_entropy: probabilities {targets.shape} for logits {logits.shape}; numbers of classes are "
+                "integers, dtype=mg.int64"
+            )
         # 0 log 0 = 0 for the logits -inf of an impossible class too
         log_p = log_softmax(logits)
         terms = targets * ops.where((targets == 0) & ~ops.isfinite(log_p), 0.0, log_p)
@@ -104,6 +127,7 @@ def binary_cross_entropy_with_logits(logits: Tensor, targets: Any, *, reduction:
 
     logits, targets: of the same shape; targets between 0 and 1. reduction: "mean", "sum" or "none".
     """
+    logits = _input("binary_cross_entropy_with_logits", logits)
     targets = _tensor(targets, logits, logits.dtype)
     if targets.shape != logits.shape:
         raise ShapeError(f"binary_cross_entropy_with_logits: targets {targets.shape} for logits {logits.shape}")
@@ -112,6 +136,7 @@ def binary_cross_entropy_with_logits(logits: Tensor, targets: Any, *, reduction:
 
 def mse(predictions: Tensor, targets: Any, *, reduction: str = "mean") -> Tensor:
     """(prediction - target)**2. reduction: "mean", "sum" or "none". Raises ShapeError if the shapes differ."""
+    predictions = _input("mse", predictions)
     targets = _tensor(targets, predictions, predictions.dtype)
     if targets.shape != predictions.shape:
         raise ShapeError(f"mse: targets {targets.shape} for predictions {predictions.shape}")
@@ -125,6 +150,7 @@ def dropout(x: Tensor, p: float, *, training: bool = True) -> Tensor:
     """
     if not 0 <= p <= 1:
         raise ArgumentError(f"dropout: p is a probability, got {p}")
+    x = _input("dropout", x)
     if not training or p == 0:
         return x
     return ops.where(random.bernoulli(x, 1 - p), x / (1 - p), 0.0) if p < 1 else x * 0

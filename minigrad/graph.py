@@ -122,14 +122,19 @@ class Output(Node):
 class Sum:
     """A cotangent in pieces that are cheaper to add up together.
 
-    Such are those of xs from `xs[0]`, `xs[1]`, ..., and those of W from `h @ W` at each step. `combine(pieces)` makes
-    the array; it is called each time `limit` pieces have come, and at the end.
+    Such are those of xs from `xs[0]`, `xs[1]`, ..., and those of W from `h @ W` at each step. `combine(pieces, shape)`
+    makes the array; it is called each time `limit` pieces have come, and at the end. Two sums of one `combine` are
+    collected in one.
     """
 
     __slots__ = ("combine", "done", "limit", "pieces", "shape")
 
     def __init__(
-        self, combine: Callable[[list[Any]], Any], pieces: list[Any], shape: tuple[int, ...], limit: int = 2**62
+        self,
+        combine: Callable[[list[Any], tuple[int, ...]], Any],
+        pieces: list[Any],
+        shape: tuple[int, ...],
+        limit: int = 2**62,
     ):
         self.combine, self.pieces, self.shape, self.limit = combine, pieces, shape, limit
         self.done: Any = None
@@ -137,6 +142,8 @@ class Sum:
     def __add__(self, other: Any) -> Any:
         if not isinstance(other, Sum):
             return self.total() + other
+        if other.combine is not self.combine:
+            return self.total() + other.total()
         self.pieces += other.pieces
         if other.done is not None:
             self.done = other.done if self.done is None else self.done + other.done
@@ -148,7 +155,7 @@ class Sum:
         """The sum, as an array."""
         if not self.pieces:
             return self.done
-        total = self.combine(self.pieces)
+        total = self.combine(self.pieces, self.shape)
         return total if self.done is None else self.done + total
 
 

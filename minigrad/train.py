@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from typing import Any
 
-from . import tree
 from .errors import AnomalyError, ArgumentError
 from .graph import no_grad
-from .nn import Module
+from .nn import Module, detach
 from .optim import Optimizer, clip_by_norm
 from .tensor import Tensor
 
@@ -84,9 +83,11 @@ def fit(
             start, total, count, norms, state = time.perf_counter(), 0.0, 0, 0.0, None
             with _Bar(train, f"epoch {number:{width}}/{epochs}", quiet) as bar:
                 for step, batch in enumerate(train, 1):
-                    value, state = loss(batch, state)
+                    value, state = _loss(loss, batch, state)
                     optimizer.zero_grad()
                     value.backward()
+                    if all(p.grad is None for p in optimizer.parameters):
+                        raise ArgumentError("fit: the loss does not depend on any of the optimizer's parameters")
                     norm = float(clip_by_norm(optimizer.parameters, math.inf if clip is None else clip))
                     value = value.item()
                     if not math.isfinite(value):
@@ -95,7 +96,7 @@ def fit(
                             f"{norm:.3g}. A lower learning rate or a lower clip may help; detect_anomaly() finds the op"
                         )
                     optimizer.step()
-                    state = tree.map(Tensor.detach, state)
+                    state = detach(state)
                     n = items(batch)
                     total, count, norms = total + value * n, count + n, norms + norm
                     seconds = time.perf_counter() - start
@@ -138,7 +139,7 @@ def evaluate(
     try:
         with no_grad():
             for batch in batches:
-                value, state = loss(batch, state)
+                value, state = _loss(loss, batch, state)
                 n = items(batch)
                 total, count = total + value.item() * n, count + n
     finally:
@@ -147,6 +148,13 @@ def evaluate(
     if not count:
         raise ArgumentError("evaluate: there are no batches; they must be readable many times")
     return total / count
+
+
+def _loss(loss: Loss, batch: Any, state: Any) -> tuple[Tensor, Any]:
+    result = loss(batch, state)
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
+        raise ArgumentError("fit: loss(batch, state) must return (loss, state), a tensor and the state, or None for it")
+    return result
 
 
 class _Bar:

@@ -57,7 +57,8 @@ def sample(model: CharModel, vocabulary: data.CharVocabulary, prompt: str, lengt
             logits, state = model(mg.tensor(np.asarray(unread)[:, None]), state)
             last = logits[-1, 0]
             if temperature > 0:
-                p = mg.softmax(last / temperature).numpy().astype(np.float64)
+                z = last.numpy().astype(np.float64)
+                p = np.exp((z - z.max()) / temperature)
                 unread = [int(mg.random.generator().choice(len(p), p=p / p.sum()))]
             else:
                 unread = [last.argmax().item()]
@@ -128,9 +129,10 @@ def main(arguments: list[str] | None = None) -> None:
     order = min(6, seen - 1)
     markov = ngram.bits_per_symbol(tokens[:seen], tokens[seen:], tokens[:seen], len(vocabulary), order)
     print("\nbits per character, held out\n")
+    best = min(markov)
     for k, value in enumerate(markov):
-        print(f"  Markov model of order {k}    {value:.3f}{'   the best of these' if value == min(markov) else ''}")
-    gain = min(markov) - bits
+        print(f"  Markov model of order {k}    {value:.3f}{'   the best of these' if k == markov.index(best) else ''}")
+    gain = best - bits
     side = "below" if gain >= 0 else "above"
     print(f"  {options.cell:<24} {bits:.3f}   {abs(gain):.3f} {side} the best Markov model")
     show_sample(model, vocabulary, options)
@@ -154,7 +156,7 @@ def read(path: str | None) -> str:
 
         return "\n".join(topics[name] for name in sorted(topics))
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         fail(f"--text {path}: {error.strerror or error}")
     except UnicodeDecodeError as error:
@@ -185,7 +187,7 @@ def check_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"--weights {path}: {error.strerror or error}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK):
         fail(f"--weights {path}: cannot be written")
 
 
@@ -230,6 +232,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not 0 <= options.temperature < math.inf:
         fail(f"--temperature: must be 0 or more, got {options.temperature}")
+    if options.seed < 0:
+        fail(f"--seed: must be 0 or more, got {options.seed}")
     return options
 
 
@@ -247,4 +251,7 @@ def positive(kind: type) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

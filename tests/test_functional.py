@@ -417,3 +417,27 @@ def test_values_and_gradients_are_those_recorded_from_pytorch(backend, f, record
     y, gradient = of(f, as_tensor(np.array(X), backend, requires_grad=True))
     for got, expected in zip((y, gradient), recorded, strict=True):
         np.testing.assert_allclose(as_numpy(got).reshape(-1), expected, rtol=0, atol=1e-12)
+
+
+def test_lists_of_probabilities_and_of_classes_are_told_apart():
+    logits = mg.zeros((2, 2))
+    by_class, by_probability = mg.cross_entropy(logits, [0, 1]), mg.cross_entropy(logits, [[0.25, 0.75], [1.0, 0.0]])
+    assert by_class.item() == by_probability.item() == pytest.approx(np.log(2))
+    with pytest.raises(mg.errors.ShapeError, match=r"dtype=mg\.int64"):
+        mg.cross_entropy(logits, mg.tensor([0, 1]))
+
+
+LOSSES = {
+    "softmax": mg.softmax,
+    "log_softmax": mg.log_softmax,
+    "mse": lambda x: mg.mse(x, [[0.0]]),
+    "dropout": lambda x: mg.dropout(x, 0.5),
+    "cross_entropy": lambda x: mg.cross_entropy(x, [0]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_list_is_no_tensor_and_an_array_will_do(name):
+    with pytest.raises(mg.errors.DtypeError, match=f"^{name}: expected a tensor, got list"):
+        LOSSES[name]([[1.0]])
+    assert LOSSES[name](np.ones((1, 1))).size == 1

@@ -115,16 +115,15 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, m
     io.save(path, {"x": mg.ones((2,))}, {"old": "yes"})
     old = path.read_bytes()
 
-    def broken(arrays, part, metadata):
-        with open(part, "wb") as file:
-            file.write(b"half")
+    def broken(part, path):
+        assert os.path.getsize(part)
         raise KeyboardInterrupt if failure == "interrupted" else OSError("the disk is full")
 
     if failure in ("while writing", "interrupted"):
-        monkeypatch.setattr(safetensors.numpy, "save_file", broken)
+        monkeypatch.setattr(os, "replace", broken)
     tensors = {"x": "no array" if failure == "no array" else mg.zeros((2,))}
     metadata = {"number": 1} if failure == "metadata" else None
-    with pytest.raises((Exception, KeyboardInterrupt)):
+    with pytest.raises((DtypeError, OSError, KeyboardInterrupt)):
         io.save(path, tensors, metadata)
     assert path.read_bytes() == old
     assert os.listdir(tmp_path) == ["f"]
@@ -159,3 +158,38 @@ def test_a_damaged_file_is_named_and_never_half_read(tmp_path, damage):
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(FileFormatError, match="not a complete safetensors file"):
         io.load(tmp_path)
+
+
+def test_a_file_of_weights_can_be_read_by_whoever_may_read_new_files(tmp_path):
+    (tmp_path / "other").write_text("")
+    mg.io.save(tmp_path / "w", {"w": mg.ones((1,))})
+    assert (tmp_path / "w").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_link_stays_a_link_to_the_new_file(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    mg.io.save(tmp_path / "link", {"w": mg.ones((1,))})
+    assert (tmp_path / "link").is_symlink() and mg.io.load(tmp_path / "w")[0]["w"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    "tensors, metadata, message",
+    [
+        (nn.Linear(1, 1), None, "state_dict"),
+        ({"w": [1.0]}, None, "got list under 'w'"),
+        ({1: np.ones(1)}, None, "under 1"),
+        ({"w": np.ones(1, "float16")}, None, "float16"),
+        ({"w": np.ones(1)}, {"epoch": 1}, "metadata holds strings"),
+    ],
+)
+def test_what_cannot_be_stored_is_named_and_nothing_is_written(tmp_path, tensors, metadata, message):
+    with pytest.raises(mg.errors.DtypeError, match=message):
+        mg.io.save(tmp_path / "w", tensors, metadata)
+    assert not list(tmp_path.iterdir())
+
+
+def test_loading_the_pair_that_load_returns_is_refused_with_the_way_out(tmp_path):
+    layer = nn.Linear(1, 1)
+    mg.io.save(tmp_path / "w", layer.state_dict())
+    with pytest.raises(mg.errors.DtypeError, match=r"mg.io.load gives \(tensors, metadata\)"):
+        layer.load_state_dict(mg.io.load(tmp_path / "w"))

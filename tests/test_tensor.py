@@ -718,3 +718,18 @@ def test_a_subclass_of_ndarray_is_an_operand_like_its_base(tmp_path):
     for y in (mapped * mg.tensor([3.0, 4.0]), mg.multiply(mapped, mg.tensor([3.0, 4.0]))):
         assert type(y.data) is np.ndarray
     assert mg.exp(mapped).tolist() == pytest.approx(np.exp([1.0, 2.0]).tolist(), rel=1e-6)
+
+
+def test_integers_that_do_not_hold_the_numbers_given_are_refused():
+    for data in (2**40, [1.5], [float("nan")]):
+        with pytest.raises(errors.ArgumentError, match="int32 cannot hold"):
+            mg.tensor(data, dtype="int32")
+
+
+def test_a_dtype_that_tensors_do_not_have_does_not_come_in_through_dlpack():
+    with pytest.raises(errors.DtypeError, match="float16"):
+        mg.from_dlpack(np.ones(1, "float16"))
+
+
+def test_numbers_stacked_are_float32_like_numbers_anywhere():
+    assert mg.stack([1.0, 2.0]).dtype == mg.concat([mg.ones((1,)), np.ones(1, "float32")]).dtype == mg.float32

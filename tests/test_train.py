@@ -303,3 +303,12 @@ def test_without_tqdm_a_terminal_gets_the_lines_alone(monkeypatch, capsys):
     learn(quiet=False, epochs=2)
     assert screen.getvalue() == ""
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_loss_without_a_state_and_an_optimizer_of_another_model_are_refused():
+    model = Scalar()
+    with pytest.raises(ArgumentError, match=r"must return \(loss, state\)"):
+        learn(model, 0.25, lambda batch, state: model.loss(batch, state)[0])
+    other = mg.optim.SGD(Scalar().parameters(), 0.1)
+    with pytest.raises(ArgumentError, match="does not depend on any"):
+        train.fit(model, other, model.loss, batches(1), batches(1), epochs=1, quiet=True)

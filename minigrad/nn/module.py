@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import backends
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
 
 
@@ -123,6 +123,10 @@ class Module:
         Raises ArgumentError for names that are missing or too many, ShapeError for a shape that differs; the module
         is then unchanged.
         """
+        if not isinstance(state, Mapping):
+            raise DtypeError(
+                f"load_state_dict: expected a dict, got {type(state).__name__}; mg.io.load gives (tensors, metadata)"
+            )
         own = self.named_tensors()
         missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
         if missing or extra:

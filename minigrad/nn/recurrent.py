@@ -6,8 +6,8 @@ from collections.abc import Callable
 from operator import index
 from typing import Any
 
-from .. import ops, tree
-from ..errors import ArgumentError, ShapeError
+from .. import backends, ops, tree
+from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor, tensor
 from .cells import Cell
 from .module import Module
@@ -47,6 +47,8 @@ class Recurrent(Module):
             if input_size is None or hidden_size is None:
                 raise ArgumentError("Recurrent: give a built cell, or a cell class with its input and hidden size")
             cell = cell(input_size, hidden_size)
+            if not isinstance(cell, Cell):
+                raise ArgumentError(f"Recurrent: expected a cell, got a {type(cell).__name__}; a cell is a nn.Cell")
         elif input_size is not None or hidden_size is not None:
             raise ArgumentError("Recurrent: the sizes belong to a cell class; a built cell has its own")
         self.cell, self.batch_first = cell, batch_first
@@ -58,6 +60,11 @@ class Recurrent(Module):
             raise ShapeError(f"Recurrent: expected xs of shape ({first}, ...), got {xs.shape}")
         if xs.ndim == 3 and xs.shape[2] != self.cell.input_size:
             raise ShapeError(f"Recurrent: expected xs of shape ({first}, {self.cell.input_size}), got {xs.shape}")
+        if xs.ndim == 2 and backends.is_floating(xs.data):
+            raise DtypeError(
+                f"Recurrent: expected xs of shape ({first}, {self.cell.input_size}), got floats {xs.shape}; one "
+                "sequence is xs[:, None, :], and tokens are integers: mg.tensor(xs, dtype=mg.int64)"
+            )
         if self.batch_first:
             xs = ops.permute_dims(xs, (1, 0, *range(2, xs.ndim)))
         steps, batch = xs.shape[:2]
@@ -67,9 +74,12 @@ class Recurrent(Module):
             xs = _within(xs, valid)
         xs, context = self.cell.prepare(xs)
         masks = [None] * steps if valid is None else ops.unstack(valid)
-        outs = []
+        outs: list[Tensor] = []
         for x, mask in zip(ops.unstack(xs), masks):
-            out, new_state = self.cell(x, state, *context)
+            result = self.cell(x, state, *context)
+            if not outs:
+                _check_step(self.cell, result, state, batch)
+            out, new_state = result
             if mask is not None:
                 out = _choose(mask, out, 0.0)
                 new_state = tree.map(lambda new, old, mask=mask: _choose(mask, new, old), new_state, state)
@@ -77,6 +87,20 @@ class Recurrent(Module):
             outs.append(out)
         ys = ops.stack(outs) if outs else self.cell.zeros(0, batch, self.cell.output_size)
         return ops.permute_dims(ys, (1, 0, *range(2, ys.ndim))) if self.batch_first else ys, state
+
+
+def _check_step(cell: Cell, result: Any, state: Any, batch: int) -> None:
+    """Raise where the first step shows that a cell, or the state it was given, does not fit."""
+    name = type(cell).__name__
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ArgumentError(f"Recurrent: a cell returns (out, state), {name} returned one {type(result).__name__}")
+    out, new_state = result
+    tree.map(lambda new, old: new, new_state, state)  # of one structure
+    if out.shape[:1] != (batch,):
+        raise ShapeError(
+            f"Recurrent: {name} gave an output of shape {out.shape}, expected ({batch}, ...); does the state it began "
+            "with have the shapes of cell.initial_state(batch_size)?"
+        )
 
 
 def _valid(lengths: Any, steps: int, batch: int, like: Tensor) -> Tensor | None:
@@ -108,7 +132,7 @@ def _within(xs: Tensor, valid: Tensor) -> Tensor:
 
 def _choose(mask: Tensor, a: Any, b: Any, axis: int = 0) -> Tensor:
     """a where the row's mask holds, else b; the rows lie along `axis`. A state without rows is taken from a."""
-    if a.ndim <= axis:
+    if not isinstance(a, Tensor) or a.ndim <= axis:
         return a
     return ops.where(ops.reshape(mask, (*(1,) * axis, -1, *(1,) * (a.ndim - axis - 1))), a, b)
 
@@ -118,4 +142,4 @@ def detach(state: Any) -> Any:
 
     The next window continues from the same numbers, and no gradient flows back across the cut.
     """
-    return tree.map(Tensor.detach, state)
+    return tree.map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, state)

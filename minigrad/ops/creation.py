@@ -47,6 +47,11 @@ def eye(n: int, m: int | None = None, *, dtype: Any = backends.float32, backend:
 
 
 def from_dlpack(array: Any) -> Tensor:
-    """A tensor that shares the memory of another library's array or tensor, on the CPU or the GPU where it lies."""
+    """A tensor that shares the memory of another library's array or tensor, on the CPU or the GPU where it lies.
+
+    Raises DtypeError for a dtype that tensors do not have, such as float16.
+    """
     device_type, _ = array.__dlpack_device__()
-    return Tensor(backends.get("cupy" if device_type == 2 else "numpy").from_dlpack(array))
+    shared = Tensor(backends.get("cupy" if device_type == 2 else "numpy").from_dlpack(array))
+    backends.dtype_name(shared.dtype)  # raises for one that tensors do not have
+    return shared

@@ -242,6 +242,9 @@ def sign(xp, x, /):
     return xp.sign(x)
 
 
+sign.vjp(None)
+
+
 # Choices
 
 
@@ -310,10 +313,16 @@ def equal(xp, x1, x2, /):
     return x1 == x2
 
 
+equal.vjp(None, None)
+
+
 @primitive
 def not_equal(xp, x1, x2, /):
     """x1 != x2, as booleans."""
     return x1 != x2
+
+
+not_equal.vjp(None, None)
 
 
 @primitive
@@ -322,10 +331,16 @@ def less(xp, x1, x2, /):
     return x1 < x2
 
 
+less.vjp(None, None)
+
+
 @primitive
 def less_equal(xp, x1, x2, /):
     """x1 <= x2, as booleans."""
     return x1 <= x2
+
+
+less_equal.vjp(None, None)
 
 
 @primitive
@@ -334,22 +349,34 @@ def greater(xp, x1, x2, /):
     return x1 > x2
 
 
+greater.vjp(None, None)
+
+
 @primitive
 def greater_equal(xp, x1, x2, /):
     """x1 >= x2, as booleans."""
     return x1 >= x2
 
 
+greater_equal.vjp(None, None)
+
+
 @primitive
 def logical_and(xp, x1, x2, /):
     """Whether both booleans hold."""
-    return x1 & x2
+    return xp.logical_and(x1, x2)
+
+
+logical_and.vjp(None, None)
 
 
 @primitive
 def logical_or(xp, x1, x2, /):
     """Whether one of the booleans holds."""
-    return x1 | x2
+    return xp.logical_or(x1, x2)
+
+
+logical_or.vjp(None, None)
 
 
 @primitive
@@ -358,10 +385,16 @@ def logical_not(xp, x, /):
     return xp.logical_not(x)
 
 
+logical_not.vjp(None)
+
+
 @primitive
 def isfinite(xp, x, /):
     """Whether x is neither NaN nor infinite."""
     return xp.isfinite(x)
+
+
+isfinite.vjp(None)
 
 
 # Dtype and backend

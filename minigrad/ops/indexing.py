@@ -26,11 +26,15 @@ def index(xp, x, /, key):
     return xp.index(x, key)
 
 
+def _scatter_together(pieces, shape):
+    return backends.namespace_of(pieces[0][0]).scatter_sum(pieces, shape)
+
+
 def _index_rule(g, x_shape, key, xp):
     if isinstance(g, Tensor):
         return xp.scatter(g, key, x_shape)
     # Reading xs[0], xs[1], ... xs[T-1] gives T cotangents; together they are written into one array, once.
-    return Sum(lambda pieces: xp.scatter_sum(pieces, x_shape), [(g, key)], x_shape)
+    return Sum(_scatter_together, [(g, key)], x_shape)
 
 
 index.vjp(_index_rule)

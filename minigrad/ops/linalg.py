@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from .. import backends
 from ..errors import ShapeError
 from ..graph import Sum
 from ..tensor import Tensor
@@ -40,12 +41,13 @@ def _product_over_rows(xp, a, b):
     """a^T b. Of a weight used at every step of a loop these come one by one, and are one product over all rows."""
     if isinstance(a, Tensor) or len(a.shape) != 2 or len(b.shape) != 2:
         return xp.matmul(xp.matrix_transpose(a), b)
+    return Sum(_product_of_all_rows, [(a, b)], (a.shape[1], b.shape[1]), limit=64)
 
-    def combine(pieces: list[Any]) -> Any:
-        a, b = (parts[0] if len(parts) == 1 else xp.concat(parts, axis=0) for parts in zip(*pieces))
-        return xp.matmul(xp.matrix_transpose(a), b)
 
-    return Sum(combine, [(a, b)], (a.shape[1], b.shape[1]), limit=64)
+def _product_of_all_rows(pieces, shape):
+    xp = backends.namespace_of(pieces[0][0])
+    a, b = (parts[0] if len(parts) == 1 else xp.concat(parts, axis=0) for parts in zip(*pieces))
+    return xp.matmul(xp.matrix_transpose(a), b)
 
 
 def linear(x: Any, weight: Any, bias: Any = None, /) -> Tensor:

@@ -1,23 +1,4 @@
-"""What a primitive is: a forward formula, and under it one backward formula (a VJP) for each input.
-
-    @primitive
-    def multiply(xp, x1, x2, /):
-        return x1 * x2
-    multiply.vjp(lambda g, x2: g * x2, lambda g, x1: g * x1)
-
-As in the array API standard, the parameters before `/` are the arrays and the others are static. A rule says by the
-names of its parameters what it reads, and only that is saved:
-
-    g                the cotangent of the output (for several outputs: a list, one for each)
-    y                the output
-    x1, x2, ...      an input, by its name in the formula
-    axis, ...        a static argument, by its name
-    x1_shape         the shape of an input; x1_dtype its dtype; `shapes` the shapes of all inputs
-    xp               the namespace of the cotangent, for functions that are no operators
-
-The same rules serve arrays, and Tensors when the backward pass is itself recorded. Broadcasting is undone here, once,
-for all of them: a rule may answer in the shape of the output.
-"""
+"""What a primitive is: a forward formula, and under it one backward formula (a VJP) for each input. See `primitive`."""
 
 from __future__ import annotations
 
@@ -28,7 +9,7 @@ from operator import itemgetter
 from typing import Any, Protocol, overload
 
 from .. import backends
-from ..errors import ArgumentError, DtypeError, MinigradError, OutOfRangeError, ShapeError
+from ..errors import ArgumentError, DtypeError, GraphError, MinigradError, OutOfRangeError, ShapeError
 from ..graph import Node, Output, grad_enabled, watcher
 from ..tensor import Tensor
 
@@ -170,17 +151,25 @@ class Definition:
         self.signature = inspect.Signature(parameters)
         self.inputs = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        if not self.inputs and not self.variadic:
+            raise ArgumentError(f"primitive: {self.name} needs a / after its arrays, as in f(xp, x, /, *, axis)")
         self.static = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         self.by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.rules: tuple[Rule | None, ...] = ()
+        self.rules: tuple[Rule | None, ...] | None = None  # until `vjp` is called
         self.plans: dict[int, Plan] = {}
+
+    def differentiable(self) -> bool:
+        """Whether any rule was given. Raises GraphError if it was not said whether there are any."""
+        if self.rules is None:
+            raise GraphError(f"{self.name} has no backward formula: {self.name}.vjp(...) gives it one for each input")
+        return any(rule is not None for rule in self.rules)
 
     def plan(self, mask: int) -> Plan:
         """The plan for the inputs in `mask` (bit i for input i); the one plan of a variadic primitive."""
         if self.variadic:
             return Plan(self, (), self.rules)  # type: ignore[arg-type]  # its one rule answers for all
-        wanted = [i for i in range(len(self.inputs)) if mask >> i & 1 and self.rules[i] is not None]
-        return Plan(self, wanted, [self.rules[i] for i in wanted])  # type: ignore[misc]
+        wanted = [i for i in range(len(self.inputs)) if mask >> i & 1 and self.rules[i] is not None]  # type: ignore[index]
+        return Plan(self, wanted, [self.rules[i] for i in wanted])  # type: ignore[index,misc]
 
     def bind(self, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Give the static arguments that came by position their names."""
@@ -196,17 +185,20 @@ class Definition:
         An input whose rule is None (a condition, indices) keeps its dtype. Integers meeting a float, or a function
         of real numbers, become floats: of the tensors' dtype, or float32.
         """
-        joins = [self.variadic or not any(self.rules) or self.rules[i] is not None for i in range(len(args))]
+        rules = self.rules if self.rules is not None and any(self.rules) and not self.variadic else [True] * len(args)
+        joins = [rule is not None for rule in rules]
         fitted: list[Any] = []
         for a in args:
             a = backends.as_number(a)
             if backends.is_array(a):
-                a = Tensor(backends.namespace_of(a).asarray(a))  # a plain one, if it is a memmap
+                a = Tensor(backends.namespace_of(a).asarray(a, copy=True))  # a plain one, if it is a memmap
             elif not isinstance(a, (Tensor, float, int)):
                 raise DtypeError(
                     f"{self.name}: expected tensors, arrays or numbers, got {type(a).__name__}; mg.tensor makes one"
                 )
             fitted.append(a)
+        if self.variadic:  # the library would join numbers in a dtype of its own
+            fitted = [a if isinstance(a, Tensor) else Tensor(backends.as_array(a)) for a in fitted]
         arrays = [a.data for a in fitted if isinstance(a, Tensor)]
         xp = backends.require_same(self.name, arrays) if arrays else backends.current()
         if not any(isinstance(a, Tensor) for a, join in zip(fitted, joins) if join):
@@ -265,10 +257,33 @@ def primitive(formula: Callable[..., Any], /) -> Applied: ...
 @overload
 def primitive(*, floating: bool = ..., name: str = ...) -> Callable[[Callable[..., Any]], Applied]: ...
 def primitive(formula: Any = None, /, *, floating: bool = False, name: str | None = None) -> Any:
-    """Make a forward formula `formula(xp, *arrays, /, **static)` an operation on tensors; see the module's docstring.
+    """Make a forward formula `formula(xp, *arrays, /, **static)` an operation on tensors.
+
+    As in the array API standard, the parameters before `/` are the arrays and the others are static. A rule, given by
+    `.vjp` for each array in order, or None where no gradient flows, says by the names of its parameters what it reads,
+    and only that is saved:
+
+        g                the cotangent of the output (for several outputs: a list, one for each)
+        y                the output
+        x1, x2, ...      an input, by its name in the formula
+        axis, ...        a static argument, by its name
+        x1_shape         the shape of an input; x1_dtype its dtype; `shapes` the shapes of all inputs
+        xp               the namespace of the cotangent, for functions that are no operators
+
+    The same rules serve arrays, and Tensors when the backward pass is itself recorded, so `xp` has the functions that
+    `mg` has, under the names of the standard. Broadcasting is undone centrally: a rule may answer in the shape of the
+    output. A formula that returns a list has several outputs. It must not write into its arguments.
 
     floating: a function of real numbers: integers are made floats first.
     name: what errors and pictures call it; by default the formula's name.
+
+    >>> import minigrad as mg
+    >>> @mg.primitive
+    ... def multiply(xp, x1, x2, /):
+    ...     return x1 * x2
+    >>> multiply.vjp(lambda g, x2: g * x2, lambda g, x1: g * x1)
+    >>> bool(mg.gradcheck(multiply, [[1.0, 2.0], [3.0, 4.0]], order=2))
+    True
     """
     if formula is None:
         return lambda formula: _primitive(Definition(formula, floating, name))
@@ -316,7 +331,7 @@ def _primitive(definition: Definition) -> Applied:
         if type(y) is not kind and not many and not backends.is_array(y):
             y = xp.asarray(y)  # NumPy answers with a scalar where the result is 0-d
         node: Op | None = None
-        if mask and definition.rules and grad_enabled.get():
+        if mask and grad_enabled.get() and definition.differentiable():
             key = 0 if variadic else mask
             plan = plans.get(key) or plans.setdefault(key, definition.plan(mask))
             saved = plan.save((y,) if variadic else (*arrays, y))
@@ -374,6 +389,8 @@ def _primitive(definition: Definition) -> Applied:
 
     def vjp(*rules: Rule | None) -> None:
         """Give the rule of each input, in order; None for one without a gradient, such as indices."""
+        if len(rules) != (1 if variadic else arity):
+            raise ArgumentError(f"{definition.name}.vjp: got {len(rules)} rules for {arity} inputs")
         definition.rules = rules
         plans.clear()
 

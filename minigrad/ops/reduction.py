@@ -67,16 +67,25 @@ def argmax(xp, x, /, *, axis=None, keepdims=False):
     return xp.argmax(x, axis=axis, keepdims=keepdims)
 
 
+argmax.vjp(None)
+
+
 @primitive
 def all(xp, x, /, *, axis=None, keepdims=False):
     """Whether all elements over the axes are true."""
     return xp.all(x, axis=axis, keepdims=keepdims)
 
 
+all.vjp(None)
+
+
 @primitive
 def any(xp, x, /, *, axis=None, keepdims=False):
     """Whether some element over the axes is true."""
     return xp.any(x, axis=axis, keepdims=keepdims)
+
+
+any.vjp(None)
 
 
 @primitive(floating=True)

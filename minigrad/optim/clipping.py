@@ -8,6 +8,7 @@ from .. import ops
 from ..errors import AnomalyError, ArgumentError
 from ..graph import no_grad
 from ..tensor import Tensor
+from .optimizer import parameter_list
 
 
 @no_grad()
@@ -23,7 +24,7 @@ def clip_by_norm(parameters: Iterable[Tensor], max_norm: float, *, error_if_nonf
     """
     if not max_norm >= 0:
         raise ArgumentError(f"clip_by_norm: max_norm must not be negative, got {max_norm}")
-    clipped = [p for p in parameters if p.grad is not None]
+    clipped = [p for p in parameter_list("clip_by_norm", parameters) if p.grad is not None]
     if not clipped:
         return ops.zeros((), dtype="float64")
     squares = [ops.sum(ops.astype(p.grad, "float64") ** 2) for p in clipped]  # float32 would overflow at 1e19
@@ -44,6 +45,6 @@ def clip_by_value(parameters: Iterable[Tensor], limit: float) -> None:
     """Limit every element of every gradient to [-limit, limit]. This changes the direction of the whole."""
     if not limit >= 0:
         raise ArgumentError(f"clip_by_value: limit must not be negative, got {limit}")
-    for p in parameters:
+    for p in parameter_list("clip_by_value", parameters):
         if p.grad is not None:
             p.grad = ops.clip(p.grad, -limit, limit)

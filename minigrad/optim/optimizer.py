@@ -7,9 +7,17 @@ from typing import Any
 
 from .. import backends
 from ..errors import ArgumentError, ShapeError
+from ..graph import Leaf
 from ..tensor import Tensor
 
 Rate = float | Callable[[int], float]
+
+
+def parameter_list(op: str, parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The parameters as a list. Raises ArgumentError for a single tensor, whose rows are none."""
+    if isinstance(parameters, Tensor):
+        raise ArgumentError(f"{op}: expected a list of parameters, got one tensor; write [p], or module.parameters()")
+    return list(parameters)
 
 
 class Optimizer:
@@ -23,15 +31,15 @@ class Optimizer:
     slots: tuple[str, ...] = ()  # the names of the running values kept for each parameter, which begin as zeros
 
     def __init__(self, parameters: Iterable[Tensor], lr: Rate):
-        self.parameters = list(parameters)
+        self.parameters = parameter_list(type(self).__name__, parameters)
         if not self.parameters:
             raise ArgumentError(f"{type(self).__name__}: there are no parameters to optimise")
         for p in self.parameters:
-            if not isinstance(p, Tensor) or not p.requires_grad:
+            if not isinstance(p, Tensor) or not isinstance(p.node, Leaf):
                 raise ArgumentError(f"{type(self).__name__}: parameters must be tensors made with requires_grad=True")
         if len({id(p) for p in self.parameters}) < len(self.parameters):
             raise ArgumentError(f"{type(self).__name__}: a parameter is given twice, and would be changed twice a step")
-        if not callable(lr) and lr < 0:
+        if not callable(lr) and not lr >= 0:
             raise ArgumentError(f"{type(self).__name__}: lr must not be negative, got {lr}")
         self.lr = lr
         self.steps = 0

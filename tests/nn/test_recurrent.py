@@ -378,3 +378,45 @@ def test_a_float64_network_continued_from_a_state_equals_one_run(kind):
     close(np.concatenate([first.numpy(), second.numpy()]), whole.numpy(), 1e-14)
     for a, b in zip(tree.leaves(last), tree.leaves(end)):
         close(a, b.numpy(), 1e-14)
+
+
+def test_an_unbatched_sequence_of_floats_is_refused_and_not_taken_for_a_batch():
+    with pytest.raises(mg.errors.DtypeError, match=r"one sequence is xs\[:, None, :\]"):
+        nn.Recurrent(nn.LSTMCell, 3, 5)(mg.ones((4, 3)))
+
+
+@pytest.mark.parametrize("state", [mg.zeros((2, 5)), (mg.zeros((1, 2, 5)), mg.zeros((1, 2, 5)))])
+def test_a_state_of_another_structure_or_with_another_axis_is_refused(state):
+    with pytest.raises(mg.MinigradError):
+        nn.Recurrent(nn.LSTMCell, 3, 5)(mg.ones((4, 2, 3)), state)
+
+
+def test_a_cell_that_returns_only_its_output_is_told_what_is_missing():
+    class Half(nn.Cell):
+        def forward(self, x, h):
+            return x
+
+    with pytest.raises(mg.errors.ArgumentError, match=r"returns \(out, state\), Half returned one Tensor"):
+        nn.Recurrent(Half(2, 2))(mg.ones((3, 2, 2)))
+
+
+def test_a_counter_that_is_a_python_number_may_be_part_of_the_state():
+    class Counting(nn.Cell):
+        def initial_state(self, batch_size):
+            return self.zeros(batch_size, 2), 0
+
+        def forward(self, x, state):
+            h, n = state
+            return x + n, (h + x, n + 1)
+
+    outs, state = nn.Recurrent(Counting(2, 2))(mg.ones((3, 2, 2)), lengths=[3, 1])
+    h, n = nn.detach(state)
+    assert n == 3 and h.tolist() == [[3.0, 3.0], [1.0, 1.0]] and outs[2].tolist() == [[3.0, 3.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.LSTMCell(3, 0), lambda: nn.GRUCell(3, 2.0), lambda: nn.Recurrent(nn.Linear, 3, 5)]
+)
+def test_sizes_that_are_none_and_cells_that_are_none_are_refused(make):
+    with pytest.raises(mg.errors.ArgumentError):
+        make()

@@ -327,10 +327,11 @@ def test_values_of_index_update_may_have_leading_axes_of_length_1():
 
 
 def test_many_reads_of_one_tensor_collect_their_cotangents_in_one_list():
-    first = Sum(lambda pieces: sum(pieces), [1], ())
+    first = Sum(lambda pieces, shape: sum(pieces), [1], ())
     pieces = first.pieces
     total = first + Sum(first.combine, [2], ())
     assert total is first and pieces == [1, 2]
+    assert total + Sum(lambda pieces, shape: 10 * sum(pieces), [3], ()) == 33  # of another kind: not one list
     xs = mg.tensor(np.ones((50, 2)), requires_grad=True)
     made = []
     original = Sum.__add__

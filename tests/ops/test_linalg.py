@@ -144,3 +144,11 @@ def _loop(x, w):
     for _ in range(3):
         h = h @ w + x * w.sum()
     return h
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_matrix_multiplied_by_and_read_by_index_gets_both_gradients(backend):
+    w = as_tensor(np.arange(4.0).reshape(2, 2), backend, requires_grad=True)
+    x = as_tensor(np.array([[1.0, 2.0]]), backend)
+    ((x @ w).sum() + w[0].sum() + (x @ w).sum() + w[1, 0] * 10).backward()
+    assert as_numpy(w.grad).tolist() == [[3.0, 3.0], [14.0, 4.0]]

@@ -84,12 +84,40 @@ def test_a_rule_that_answers_in_a_shape_of_its_own_is_refused():
         f(mg.tensor([1.0, 2.0, 3.0], requires_grad=True)).backward(np.ones(3))
 
 
-def test_without_rules_or_with_none_for_all_wanted_inputs_no_gradient_passes():
+def test_a_primitive_must_say_whether_it_has_a_gradient_before_one_could_be_lost():
     @mg.primitive
     def step(xp, x, /):
         return xp.sign(x)
 
-    assert not step(mg.tensor([1.0], requires_grad=True)).requires_grad
+    x = mg.tensor([1.0], requires_grad=True)
+    assert step(x.detach()).tolist() == [1.0]
+    with pytest.raises(errors.GraphError, match=r"^step has no backward formula: step.vjp\(...\) gives it one"):
+        step(x)
+    step.vjp(None)
+    assert not step(x).requires_grad
+
+
+def test_a_primitive_without_a_slash_or_with_too_few_rules_is_refused_when_it_is_defined():
+    with pytest.raises(errors.ArgumentError, match="needs a / after its arrays"):
+
+        @mg.primitive
+        def open_ended(xp, x):
+            return x
+
+    @mg.primitive
+    def product(xp, a, b, /):
+        return a * b
+
+    with pytest.raises(errors.ArgumentError, match=r"product.vjp: got 1 rules for 2 inputs"):
+        product.vjp(lambda g, b: g * b)
+
+
+def test_an_array_given_to_an_operation_may_be_written_to_afterwards():
+    buffer, x = np.ones(2, "float32"), mg.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * buffer).sum() + (buffer * x).sum() + mg.linear(buffer[None, :], x.reshape(1, 2)).sum()
+    buffer[:] = 1000.0
+    y.backward()
+    assert x.grad.tolist() == [3.0, 3.0]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -345,3 +345,21 @@ def test_a_parameter_given_twice_is_refused():
     p = mg.tensor([1.0], requires_grad=True)
     with pytest.raises(mg.errors.ArgumentError, match="given twice"):
         optim.SGD([p, p], 0.1)
+
+
+@pytest.mark.parametrize("parameters", [lambda p: p, lambda p: [p * 2]])
+def test_a_bare_tensor_or_a_computed_one_is_no_list_of_parameters(parameters):
+    p = mg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(mg.errors.ArgumentError):
+        optim.SGD(parameters(p), 0.1)
+
+
+def test_clipping_wants_a_list_and_a_learning_rate_is_a_number():
+    p = mg.tensor([1.0, 2.0], requires_grad=True)
+    for call in (
+        lambda: optim.clip_by_norm(p, 1.0),
+        lambda: optim.clip_by_value(p, 1.0),
+        lambda: optim.SGD([p], float("nan")),
+    ):
+        with pytest.raises(mg.errors.ArgumentError):
+            call()

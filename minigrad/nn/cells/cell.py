@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...errors import ArgumentError
 from ..module import Module
 
 
@@ -27,6 +28,9 @@ class Cell(Module):
     """
 
     def __init__(self, input_size: int, hidden_size: int):
+        for name, size, least in (("input_size", input_size, 0), ("hidden_size", hidden_size, 1)):
+            if not isinstance(size, int) or size < least:
+                raise ArgumentError(f"{type(self).__name__}: {name} must be an integer from {least}, got {size!r}")
         self.input_size, self.hidden_size = input_size, hidden_size
 
     @property
