@@ -133,6 +133,7 @@ def _plain(x: Any, key: Any, shape: tuple[int, ...] | None = None) -> tuple[Any,
     plain: list[Any] = []
     masks = False
     for k in key if isinstance(key, tuple) else (key,):
+        given = k
         k = backends.as_number(k)
         if isinstance(k, list):
             k = xp.asarray(k) if k else xp.zeros((0,), dtype=xp.dtype("int64"))
@@ -145,6 +146,8 @@ def _plain(x: Any, key: Any, shape: tuple[int, ...] | None = None) -> tuple[Any,
                     f"index: expected integers, slices, None, ... or arrays of integers or booleans, got {kind}"
                 )
             backends.require_same("index", [array, k])
+            if backends.is_array(given):
+                k = xp.asarray(k, copy=True)  # whoever gave it may write into it before the backward pass
             masks = masks or kind == "boolean"
         plain.append(k)
     return tuple(_without_masks(xp, plain, x.shape if shape is None else shape) if masks else plain)

@@ -158,17 +158,19 @@ class Definition:
         self.rules: tuple[Rule | None, ...] | None = None  # until `vjp` is called
         self.plans: dict[int, Plan] = {}
 
-    def differentiable(self) -> bool:
-        """Whether any rule was given. Raises GraphError if it was not said whether there are any."""
+    def with_rules(self, mask: int) -> int:
+        """Of the inputs in `mask`, those that have a rule. Raises GraphError if `vjp` never said which have one."""
         if self.rules is None:
             raise GraphError(f"{self.name} has no backward formula: {self.name}.vjp(...) gives it one for each input")
-        return any(rule is not None for rule in self.rules)
+        if self.variadic:
+            return mask
+        return mask & sum(1 << i for i, rule in enumerate(self.rules) if rule is not None)
 
     def plan(self, mask: int) -> Plan:
         """The plan for the inputs in `mask` (bit i for input i); the one plan of a variadic primitive."""
         if self.variadic:
             return Plan(self, (), self.rules)  # type: ignore[arg-type]  # its one rule answers for all
-        wanted = [i for i in range(len(self.inputs)) if mask >> i & 1 and self.rules[i] is not None]  # type: ignore[index]
+        wanted = [i for i in range(len(self.inputs)) if mask >> i & 1]
         return Plan(self, wanted, [self.rules[i] for i in wanted])  # type: ignore[index,misc]
 
     def bind(self, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -300,11 +302,10 @@ def _primitive(definition: Definition) -> Applied:
         """Any inputs: numbers, arrays, tensors of several dtypes, static arguments."""
         if len(args) != arity and not variadic:
             args, static = definition.bind(args, static)
-        arrays, parents, mask, kind, dtype, fits = [], [], 0, None, None, True
+        arrays, mask, kind, dtype, fits = [], 0, None, None, True
         for i, a in enumerate(args):
             if isinstance(a, Tensor):
                 if a.node is not None:
-                    parents.append(a.node)
                     mask |= 1 << i
                 a = a.data
                 if kind is None:
@@ -318,7 +319,6 @@ def _primitive(definition: Definition) -> Applied:
             args = tuple(definition.reconcile(args))
             tensors = [a for a in args if isinstance(a, Tensor)]
             arrays = [a.data if isinstance(a, Tensor) else a for a in args]
-            parents = [a.node for a in tensors if a.node is not None]
             mask = sum(1 << i for i, a in enumerate(args) if isinstance(a, Tensor) and a.node is not None)
             kind = type(tensors[0].data)
         xp = namespaces[kind]
@@ -331,19 +331,21 @@ def _primitive(definition: Definition) -> Applied:
         if type(y) is not kind and not many and not backends.is_array(y):
             y = xp.asarray(y)  # NumPy answers with a scalar where the result is 0-d
         node: Op | None = None
-        if mask and grad_enabled.get() and definition.differentiable():
+        mask = definition.with_rules(mask) if mask and grad_enabled.get() else 0
+        if mask:
+            places = [i for i in range(len(args)) if mask >> i & 1]
+            parents = tuple([args[i].node for i in places])
             key = 0 if variadic else mask
             plan = plans.get(key) or plans.setdefault(key, definition.plan(mask))
             saved = plan.save((y,) if variadic else (*arrays, y))
             if plan.save_more:
                 saved += tuple([source(arrays, static) for source in plan.save_more])
             if many:
-                node = ManyOp(tuple(parents), [part.shape for part in y], plan, saved)
+                node = ManyOp(parents, [part.shape for part in y], plan, saved)
             elif variadic:
-                places = [i for i in range(len(args)) if mask >> i & 1]
-                node = JoinOp(tuple(parents), y.shape, plan, saved, places)
+                node = JoinOp(parents, y.shape, plan, saved, places)
             else:
-                node = Op(tuple(parents), y.shape, plan, saved)
+                node = Op(parents, y.shape, plan, saved)
         watch = watcher.get()
         if watch is not None:
             watch.made(definition.name, node, arrays, y)

@@ -339,3 +339,12 @@ def test_many_reads_of_one_tensor_collect_their_cotangents_in_one_list():
         patch.setattr(Sum, "__add__", lambda self, other: made.append(len(self.pieces)) or original(self, other))
         mg.stack([xs[t] for t in range(50)]).sum().backward()
     assert made == list(range(1, 50))  # the long list is on the left, where it is extended, and never copied
+
+
+def test_an_index_array_may_be_written_to_afterwards():
+    key = np.array([0, 1])
+    x, v = mg.tensor([1.0, 2.0, 3.0], requires_grad=True), mg.tensor([5.0, 7.0], requires_grad=True)
+    y = x[key].sum() + ops.index_update(x, key, v).sum() + ops.index_add(x, (key,), v).sum()
+    key[:] = 2
+    y.backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0] and v.grad.tolist() == [2.0, 2.0]

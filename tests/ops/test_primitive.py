@@ -172,3 +172,21 @@ def test_a_primitive_of_several_outputs_sums_what_comes_back_by_each(backend):
     assert as_numpy(x.grad).tolist() == [4.0, 8.0]
     assert mg.gradcheck(both, [x], order=2)
     assert mg.gradcheck(lambda x: both(x)[1], [x], order=2)
+
+
+def test_an_input_without_a_rule_takes_no_gradient_and_none_of_its_neighbours():
+    @mg.primitive
+    def product(xp, a, b, /):
+        return a * b
+
+    for first in (True, False):
+        rule = (lambda g, a: g * a) if first else (lambda g, b: g * b)
+        product.vjp(*((None, rule) if first else (rule, None)))
+        a, b = (mg.tensor(v, requires_grad=True) for v in (3.0, 5.0))
+        for _ in range(2):  # the second call takes the fast path, if there is one
+            a.grad = b.grad = None
+            product(a, b).backward()
+        found = [None if t.grad is None else t.grad.item() for t in (a, b)]
+        assert found == ([None, 3.0] if first else [5.0, None])
+        with_rule_only = product(a, b.detach()) if first else product(a.detach(), b)
+        assert not with_rule_only.requires_grad
