@@ -17,7 +17,7 @@ import pytest
 
 from minigrad import backends
 from minigrad.graph import Sum, Watcher, watcher
-from minigrad.ops import creation, elementwise, indexing, linalg, reduction, shape
+from minigrad.ops import creation, elementwise, indexing, linalg, logic, reduction, shape
 from minigrad.ops.primitive import Definition
 from tests.ops import test_elementwise, test_indexing, test_linalg, test_reduction, test_shape
 from tests.ops.harness import Row, check_gradient, on
@@ -25,7 +25,7 @@ from tests.strategies import as_tensor
 
 Rule = Callable[..., Any]
 
-MODULES = (elementwise, reduction, shape, indexing, linalg, creation)
+MODULES = (elementwise, logic, reduction, shape, indexing, linalg, creation)
 ROWS = [
     row for module in (test_elementwise, test_indexing, test_linalg, test_reduction, test_shape) for row in module.ROWS
 ]

@@ -12,23 +12,13 @@ from .elementwise import (
     clip,
     cos,
     divide,
-    equal,
     exp,
-    greater,
-    greater_equal,
-    isfinite,
-    less,
-    less_equal,
     log,
     log1p,
-    logical_and,
-    logical_not,
-    logical_or,
     maximum,
     minimum,
     multiply,
     negative,
-    not_equal,
     pow,
     relu,
     sigmoid,
@@ -43,6 +33,18 @@ from .elementwise import (
 )
 from .indexing import getitem, index, index_add, index_update, scatter, take, take_along_axis
 from .linalg import linear, matmul
+from .logic import (
+    equal,
+    greater,
+    greater_equal,
+    isfinite,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    not_equal,
+)
 from .primitive import primitive
 from .reduction import all, any, argmax, cumulative_sum, logsumexp, max, mean, min, sum
 from .shape import (
