@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import ArgumentError, BackendMismatchError, BackendUnavailableError, DtypeError
+from .errors import ArgumentError, BackendMismatchError, BackendUnavailableError, DtypeError, OutOfRangeError
 
 Array = Any  # numpy.ndarray, cupy.ndarray, ...: whatever a namespace speaks for
 
@@ -34,6 +34,8 @@ FLOATING = ("float32", "float64")
 
 class Namespace:
     """The array API of `module`, whose arrays are of type `array_type`, and what the standard lacks."""
+
+    symbolic = False  # whether its arrays have no values yet
 
     def __init__(self, name: str, module: ModuleType, array_type: type):
         self.name, self.module, self.array_type = name, module, array_type
@@ -60,6 +62,17 @@ class Namespace:
     def to_numpy(self, array: Array) -> np.ndarray:
         """The values as a NumPy array, without a copy where the memory is shared."""
         return np.asarray(array)
+
+    def name_of(self, array: Array) -> str:
+        """The backend that the array lives on."""
+        return self.name
+
+    def text(self, array: Array) -> str:
+        """The values, as a tensor shows them."""
+        return np.array2string(self.to_numpy(array), separator=", ", prefix="tensor(", threshold=100)
+
+    def require_range(self, array: Array, size: int, what: str) -> None:
+        """Raise OutOfRangeError for an index not in [0, size), where looking costs nothing: on the CPU."""
 
     def random(self, key: int, shape: tuple[int, ...]) -> Array:
         """Numbers uniform in [0, 1), float32, that depend on `key` alone."""
@@ -158,7 +171,8 @@ class NumPy(_NumPyLike):
         super().__init__("numpy", np, np.ndarray)
 
     def matmul(self, a: Array, b: Array, /) -> Array:
-        return np.dot(a, b) if a.ndim == b.ndim == 2 else np.matmul(a, b)  # dot starts faster, and for one row much
+        # dot starts faster, and for one row much; but it copies a slice of columns
+        return np.dot(a, b) if a.ndim == b.ndim == 2 and b.flags.forc else np.matmul(a, b)
 
     def sum(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
         return np.add.reduce(x, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
@@ -170,6 +184,11 @@ class NumPy(_NumPyLike):
         np.exp(y, out=y)
         np.add(y, one, out=y)
         return np.reciprocal(y, out=y)
+
+    def require_range(self, array: Array, size: int, what: str) -> None:
+        if array.size and not (array.min() >= 0 and array.max() < size):
+            bad = array[(array < 0) | (array >= size)].flat[0]
+            raise OutOfRangeError(f"{what} {bad} is not in 0 ... {size - 1}")
 
     def add_at(self, total: Array, key: tuple, g: Array) -> None:
         rows = key[0]
@@ -314,6 +333,12 @@ def dtype_name(dtype: Any) -> str:
 
 
 _NAMES: dict[Any, str] = {}
+
+
+def adds_up_pieces(array: Array) -> bool:
+    """Whether cotangents like this one may come in pieces (`graph.Sum`): plain arrays, neither Tensors nor symbols."""
+    namespace = namespaces.get(type(array))
+    return isinstance(namespace, Namespace) and not namespace.symbolic
 
 
 def is_floating(array: Array) -> bool:

@@ -33,6 +33,10 @@ class GraphError(MinigradError, RuntimeError):
     """A backward pass that cannot run: no graph, a graph already released, a cotangent missing."""
 
 
+class RecordingError(MinigradError, RuntimeError):
+    """Something in a step that a compiled loop cannot do, as it needs values before there are any."""
+
+
 class InPlaceError(MinigradError, TypeError):
     """An attempt to write into a tensor; `where` and `index_update` make a new one instead."""
 

@@ -56,7 +56,19 @@ class enable_grad(_GradMode):
 
 
 class Watcher:
-    """One who looks on: told of every node made and every cotangent pulled, in the current thread or task."""
+    """One who looks on: told of every node made and every cotangent pulled, in the current thread or task.
+
+    looks_inside: whether it has to see every operation, so that loops are not to be compiled.
+    """
+
+    looks_inside = True
+
+    def lift(self, value: Any) -> Any:
+        """What an operation shall take in place of one of its arguments, or of an array in an index."""
+        return value
+
+    def drawn(self) -> None:
+        """Random numbers are about to be drawn."""
 
     def made(self, name: str, node: Node | None, inputs: Sequence[Any], output: Any) -> None:
         """The operation `name` has made `output`, an array or a list of arrays, from arrays and numbers."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import backends
 from .errors import ShapeError
+from .graph import watcher
 from .tensor import Tensor
 
 _stream: ContextVar[np.random.Generator | None] = ContextVar("random_stream", default=None)
@@ -43,6 +44,13 @@ class seed:
 
 def generator() -> np.random.Generator:
     """The stream of the current thread: NumPy's generator, to draw from. Unpredictable until `seed` is called."""
+    watch = watcher.get()
+    if watch is not None:
+        watch.drawn()
+    return _generator()
+
+
+def _generator() -> np.random.Generator:
     stream = _stream.get()
     if stream is None:
         stream = np.random.default_rng()
@@ -52,7 +60,7 @@ def generator() -> np.random.Generator:
 
 def get_state() -> dict[str, Any]:
     """Where the stream stands, to come back to with `set_state`; plain data that JSON can hold."""
-    return dict(generator().bit_generator.state)
+    return dict(_generator().bit_generator.state)
 
 
 def set_state(state: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ class Tensor:
     @property
     def backend(self) -> str:
         """The name of the library whose array this is: "numpy" or "cupy"."""
-        return backends.namespace_of(self.data).name
+        return backends.namespace_of(self.data).name_of(self.data)
 
     @property
     def requires_grad(self) -> bool:
@@ -88,7 +88,7 @@ class Tensor:
         self.node.grad = value
 
     def __repr__(self) -> str:
-        text = np.array2string(self._to_numpy(), separator=", ", prefix="tensor(", threshold=100)
+        text = backends.namespace_of(self.data).text(self.data)
         dtype = str(self.dtype).rpartition(".")[2]
         notes = [f"dtype={dtype}"] if dtype not in ("float32", "bool") else []
         notes += [f"backend={self.backend!r}"] if self.backend != "numpy" else []

@@ -193,6 +193,7 @@ class _Externals(Watcher):
 
     def __init__(self, outer: Watcher | None):
         self.outer = outer
+        self.looks_inside = outer is not None and outer.looks_inside
         self.inside: set[Node] = set()
         self.found: dict[Node, None] = {}
 
@@ -203,6 +204,13 @@ class _Externals(Watcher):
             self.inside.add(node)
         if self.outer is not None:
             self.outer.made(name, node, inputs, output)
+
+    def lift(self, value: Any) -> Any:
+        return value if self.outer is None else self.outer.lift(value)
+
+    def drawn(self) -> None:
+        if self.outer is not None:
+            self.outer.drawn()
 
     def pulled(self, node: Node, cotangent: Any, made: Any) -> None:
         if self.outer is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import backends
 from ..errors import DtypeError, ShapeError
-from ..graph import Sum
+from ..graph import Sum, watcher
 from ..tensor import Tensor
 from .primitive import primitive
 
@@ -31,7 +31,7 @@ def _scatter_together(pieces, shape):
 
 
 def _index_rule(g, x_shape, key, xp):
-    if isinstance(g, Tensor):
+    if not backends.adds_up_pieces(g):
         return xp.scatter(g, key, x_shape)
     # Reading xs[0], xs[1], ... xs[T-1] gives T cotangents; together they are written into one array, once.
     return Sum(_scatter_together, [(g, key)], x_shape)
@@ -128,13 +128,16 @@ def _plain(x: Any, key: Any, shape: tuple[int, ...] | None = None) -> tuple[Any,
     """A key to x, or to an array of `shape`, as `Namespace.index` takes it: its arrays are integers where x is."""
     if type(key) is int:
         return (key,)
+    watch = watcher.get()
+    lift = (lambda value: value) if watch is None else watch.lift
+    x = lift(x)
     array = x.data if isinstance(x, Tensor) else x
     xp = backends.namespace_of(array)
     plain: list[Any] = []
     masks = False
     for k in key if isinstance(key, tuple) else (key,):
         given = k
-        k = backends.as_number(k)
+        k = lift(backends.as_number(k))
         if isinstance(k, list):
             k = xp.asarray(k) if k else xp.zeros((0,), dtype=xp.dtype("int64"))
         elif isinstance(k, Tensor):

@@ -39,7 +39,7 @@ rows_times_weight.vjp(
 
 def _product_over_rows(xp, a, b):
     """a^T b. Of a weight used at every step of a loop these come one by one, and are one product over all rows."""
-    if isinstance(a, Tensor) or len(a.shape) != 2 or len(b.shape) != 2:
+    if not backends.adds_up_pieces(a) or len(a.shape) != 2 or len(b.shape) != 2:
         return xp.matmul(xp.matrix_transpose(a), b)
     return Sum(_product_of_all_rows, [(a, b)], (a.shape[1], b.shape[1]), limit=64)
 

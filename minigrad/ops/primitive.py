@@ -302,6 +302,9 @@ def _primitive(definition: Definition) -> Applied:
         """Any inputs: numbers, arrays, tensors of several dtypes, static arguments."""
         if len(args) != arity and not variadic:
             args, static = definition.bind(args, static)
+        watch = watcher.get()
+        if watch is not None:
+            args = tuple([watch.lift(a) for a in args])
         arrays, mask, kind, dtype, fits = [], 0, None, None, True
         for i, a in enumerate(args):
             if isinstance(a, Tensor):
@@ -346,7 +349,6 @@ def _primitive(definition: Definition) -> Applied:
                 node = JoinOp(parents, y.shape, plan, saved, places)
             else:
                 node = Op(parents, y.shape, plan, saved)
-        watch = watcher.get()
         if watch is not None:
             watch.made(definition.name, node, arrays, y)
         if not many:
