@@ -93,6 +93,7 @@ from .ops import (
     zeros,
 )
 from .random import seed
+from .scan import scan
 from .tensor import Tensor, tensor
 from .transforms import grad, hvp, jvp, remat, value_and_grad, vjp
 
