@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import backends
 from ..errors import ArgumentError, DtypeError, ShapeError
+from ..graph import Leaf
 from ..tensor import Tensor
 
 
@@ -64,7 +65,9 @@ class Module:
                 parts = vars(value) if isinstance(value, Module) else value
             elif isinstance(value, (list, tuple)):
                 parts = dict(enumerate(value))
-            stack.extend((f"{prefix}{key}", part) for key, part in reversed(parts.items()))
+            stack.extend(
+                [(f"{prefix}{key}", part) for key, part in reversed(parts.items()) if isinstance(part, _HOLDERS)]
+            )
 
     def modules(self) -> list[Module]:
         """This module and all below it, each once."""
@@ -91,8 +94,9 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for p in self.parameters():
-            p.grad = None
+        for _, value in self._walk():
+            if isinstance(value, Parameter) and isinstance(value.node, Leaf):
+                value.node.grad = None
 
     def train(self, mode: bool = True) -> Module:
         """Behave as in training (dropout is on), or not."""
@@ -148,3 +152,6 @@ class Module:
         lines = [f"{type(self).__name__}({self.num_parameters:,} parameters)"]
         lines += [f"  {name}: {value.dtype}{list(value.shape)}" for name, value in self.named_tensors().items()]
         return "\n".join(lines)
+
+
+_HOLDERS = (Module, Tensor, list, tuple, dict)  # what may be a part of a module, or hold some

@@ -1,31 +1,46 @@
-"""Cells over sequences: one direction in time, rows of unequal length, and the cut between windows."""
+"""Cells over sequences: layers, both directions in time, rows of unequal length, and the cut between windows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import index
 from typing import Any
 
-from .. import backends, ops, tree
+from .. import backends, functional, ops, tree
 from ..errors import ArgumentError, DtypeError, ShapeError
+from ..scan import explain_scan, scan
 from ..tensor import Tensor, tensor
 from .cells import Cell
 from .module import Module
+from .sequences import as_tensor, by_row, unbroken_steps, valid_steps, within
 
 
 class Recurrent(Module):
-    """A cell over a sequence: `net(xs, state=None, lengths=None) -> (outs, state)`.
+    """A cell over a sequence: `net(xs, state=None, lengths=None, reset=None, memory=None) -> (outs, state)`.
 
     xs: (T, B, input_size), time first; (T, B) for a cell that takes integers. With batch_first, (B, T, ...).
-    state: the state to begin with; by default `cell.initial_state(B)`.
+    state: the state to begin with; by default `cell.initial_state(B)`. That of one layer in one direction is the
+        cell's own; otherwise a tuple over layers of a tuple over directions, forward first.
     lengths: how many steps of each row count: integers (B,) from 0 to T in any order. Outputs after a row's end are
         0, its final state is that after its last step, and what stands in `xs` there, even NaN, has no effect and a
         gradient of exactly 0.
+    reset: where a row starts anew, from `cell.initial_state(B)`: booleans (T, B), or (B, T) with batch_first, as for
+        sequences laid one after another in a row, with a mark at the first step of each. The reverse direction starts
+        anew at the last step of each: before step t if the mark stands at t + 1. A part of the state that has no rows
+        (a number) goes on.
+    memory: what the cells attend to besides, handed to `prepare` of each.
     outs: (T, B, output_size), like xs.
 
-    Made of a built cell, or of a cell class (or another function of the two sizes) and its sizes:
-    `Recurrent(LSTMCell, 27, 128)`. The steps are recorded one by one, so that backpropagation through time is the
-    ordinary backward pass. Raises ShapeError for inputs that do not fit.
+    Made of a built cell, which is one layer in one direction, or of a cell class (or another function of the two
+    sizes) and its sizes: `Recurrent(LSTMCell, 27, 128)`. That is called once for each layer and direction, and gives
+    the cells in `net.cells[layer][direction]`; a layer reads the outputs of the one below it.
+
+    bidirectional: each layer runs in both directions, and their outputs stand side by side on the last axis. The
+        reverse direction begins at each row's own last step; its final state is that at the first.
+    dropout: the probability with which an output of every layer but the last is 0, in training.
+    remat, unroll: how each loop is run, see `mg.scan`: remat="sqrt" takes less memory, unroll="eager" records the
+        steps one by one.
+
+    Raises ArgumentError for arguments that contradict each other, ShapeError for inputs that do not fit.
 
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -33,6 +48,10 @@ class Recurrent(Module):
     >>> outs, (h, c) = net(mg.zeros((7, 2, 3)), lengths=[7, 4])
     >>> outs.shape, h.shape
     ((7, 2, 5), (2, 5))
+    >>> deep = nn.Recurrent(nn.GRUCell, 3, 5, num_layers=2, bidirectional=True, dropout=0.2)
+    >>> outs, ((_, _), (forward, backward)) = deep(mg.zeros((7, 2, 3)))
+    >>> outs.shape, backward.shape
+    ((7, 2, 10), (2, 5))
     """
 
     def __init__(
@@ -41,100 +60,255 @@ class Recurrent(Module):
         input_size: int | None = None,
         hidden_size: int | None = None,
         *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
         batch_first: bool = False,
+        remat: str | int | None = None,
+        unroll: str = "compiled",
     ):
-        if not isinstance(cell, Cell):
-            if input_size is None or hidden_size is None:
-                raise ArgumentError("Recurrent: give a built cell, or a cell class with its input and hidden size")
-            cell = cell(input_size, hidden_size)
-            if not isinstance(cell, Cell):
-                raise ArgumentError(f"Recurrent: expected a cell, got a {type(cell).__name__}; a cell is a nn.Cell")
-        elif input_size is not None or hidden_size is not None:
-            raise ArgumentError("Recurrent: the sizes belong to a cell class; a built cell has its own")
-        self.cell, self.batch_first = cell, batch_first
+        if not _is_count(num_layers):
+            raise ArgumentError(f"Recurrent: num_layers must be an integer from 1, got {num_layers!r}")
+        if not 0 <= dropout <= 1:
+            raise ArgumentError(f"Recurrent: dropout is a probability, got {dropout}")
+        if dropout and num_layers == 1:
+            raise ArgumentError(
+                f"Recurrent: dropout={dropout} acts between layers, and there is one; nn.Dropout acts on its outputs"
+            )
+        if remat is not None and remat != "sqrt" and not _is_count(remat):
+            raise ArgumentError(f"Recurrent: remat must be None, 'sqrt' or an integer from 1, got {remat!r}")
+        if unroll not in ("compiled", "eager"):
+            raise ArgumentError(f"Recurrent: unroll must be 'compiled' or 'eager', got {unroll!r}")
+        self.cells: tuple[tuple[Cell, ...], ...]
+        if isinstance(cell, Cell):
+            if input_size is not None or hidden_size is not None:
+                raise ArgumentError("Recurrent: the sizes belong to a cell class; a built cell has its own")
+            if num_layers > 1 or bidirectional:
+                raise ArgumentError(
+                    "Recurrent: a built cell is one layer in one direction; for more give a cell class, or a function "
+                    f"of the two sizes: Recurrent({type(cell).__name__}, {cell.input_size}, {cell.hidden_size}, ...)"
+                )
+            self.cells = ((cell,),)
+        elif input_size is None or hidden_size is None:
+            raise ArgumentError("Recurrent: give a built cell, or a cell class with its input and hidden size")
+        else:
+            self.cells = _stack(cell, input_size, hidden_size, num_layers, 2 if bidirectional else 1)
+        self.dropout, self.batch_first, self.remat, self.unroll = dropout, batch_first, remat, unroll
 
-    def forward(self, xs: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
+    @property
+    def cell(self) -> Cell:
+        """The first cell, which is the only one of one layer in one direction."""
+        return self.cells[0][0]
+
+    def forward(
+        self, xs: Any, state: Any = None, lengths: Any = None, reset: Any = None, memory: Any = None
+    ) -> tuple[Tensor, Any]:
+        return self._over(scan, xs, state, lengths, reset, memory)
+
+    def explain(self, xs: Any, state: Any = None, lengths: Any = None, reset: Any = None, memory: Any = None) -> None:
+        """Print the compiled loops of a call with these arguments, one for each layer and direction.
+
+        What is computed before the loop, in it and after it, forward and backward, where each value lives, and bytes.
+        """
+        pages: list[str] = []
+        if self.unroll == "eager":
+            pages.append("unroll='eager': these loops are not what runs, the steps are called one by one.")
+        names = (self.cell if self._is_plain else self).named_tensors()
+
+        def explained(step: Any, parts: Any, init: Any, context: Any, *, reverse: bool, **options: Any) -> Any:
+            pages.append(explain_scan(step, parts, init, context, reverse, names))
+            return scan(step, parts, init, context, reverse=reverse, **options)
+
+        self._over(explained, xs, state, lengths, reset, memory)
+        print("\n\n".join(pages))
+
+    def _over(
+        self, scan: Callable[..., Any], xs: Any, state: Any, lengths: Any, reset: Any, memory: Any
+    ) -> tuple[Tensor, Any]:
+        """All layers and directions, each by `scan`."""
+        xs = self._time_first(xs)
+        steps, batch = xs.shape[:2]
+        valid = None if lengths is None else valid_steps(lengths, steps, batch, xs)
+        unbroken: list[Tensor | None] = [None, None]  # forward, and in reverse
+        if reset is not None:
+            unbroken = [
+                unbroken_steps(reset, valid, steps, batch, xs, batch_first=self.batch_first, reverse=reverse)
+                for reverse in (False, True)[: len(self.cells[0])]
+            ]
+        finals = []
+        for i, (cells, starts) in enumerate(zip(self.cells, self._by_cell(state))):
+            if i:
+                xs = functional.dropout(xs, self.dropout, training=self.training)
+            inputs = xs if valid is None else within(xs, valid)
+            found = [
+                self._run(scan, cell, inputs, start, valid, unbroken[direction], memory, reverse=direction == 1)
+                for direction, (cell, start) in enumerate(zip(cells, starts))
+            ]
+            xs = found[0][0] if len(found) == 1 else ops.concat([outs for outs, _ in found], axis=-1)
+            finals.append(tuple(final for _, final in found))
+        outs = ops.permute_dims(xs, (1, 0, *range(2, xs.ndim))) if self.batch_first else xs
+        return outs, finals[0][0] if self._is_plain else tuple(finals)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether this is one layer in one direction, whose state is the cell's own."""
+        return len(self.cells) == len(self.cells[0]) == 1
+
+    def _time_first(self, xs: Any) -> Tensor:
+        """xs as a tensor (T, B, ...). Raises ShapeError or DtypeError if it is no batch of sequences."""
         xs = xs if isinstance(xs, Tensor) else tensor(xs)
-        first = "B, T" if self.batch_first else "T, B"
+        first, size = "B, T" if self.batch_first else "T, B", self.cell.input_size
         if xs.ndim < 2:
             raise ShapeError(f"Recurrent: expected xs of shape ({first}, ...), got {xs.shape}")
-        if xs.ndim == 3 and xs.shape[2] != self.cell.input_size:
-            raise ShapeError(f"Recurrent: expected xs of shape ({first}, {self.cell.input_size}), got {xs.shape}")
+        if xs.ndim == 3 and xs.shape[2] != size:
+            raise ShapeError(f"Recurrent: expected xs of shape ({first}, {size}), got {xs.shape}")
         if xs.ndim == 2 and backends.is_floating(xs.data):
             raise DtypeError(
-                f"Recurrent: expected xs of shape ({first}, {self.cell.input_size}), got floats {xs.shape}; one "
+                f"Recurrent: expected xs of shape ({first}, {size}), got floats {xs.shape}; one "
                 "sequence is xs[:, None, :], and tokens are integers: mg.tensor(xs, dtype=mg.int64)"
             )
-        if self.batch_first:
-            xs = ops.permute_dims(xs, (1, 0, *range(2, xs.ndim)))
+        return ops.permute_dims(xs, (1, 0, *range(2, xs.ndim))) if self.batch_first else xs
+
+    def _by_cell(self, state: Any) -> Any:
+        """The states that the cells begin with, over layers and directions; None for `cell.initial_state`."""
+        layers, directions = len(self.cells), len(self.cells[0])
+        if state is None:
+            return ((None,) * directions,) * layers
+        if self._is_plain:
+            return ((state,),)
+
+        def is_over(parts: Any, count: int) -> bool:
+            return isinstance(parts, (tuple, list)) and len(parts) == count
+
+        if not is_over(state, layers) or not all(is_over(layer, directions) for layer in state):
+            raise ArgumentError(
+                f"Recurrent: state must be a tuple of {layers} (layers), each a tuple of {directions} (directions) of "
+                "states of a cell, as an earlier call returned it"
+            )
+        return state
+
+    def _run(
+        self,
+        scan: Callable[..., Any],
+        cell: Cell,
+        xs: Tensor,
+        state: Any,
+        valid: Tensor | None,
+        unbroken: Tensor | None,
+        memory: Any,
+        *,
+        reverse: bool,
+    ) -> tuple[Tensor, Any]:
+        """One cell over the sequence, in one direction."""
         steps, batch = xs.shape[:2]
-        state = self.cell.initial_state(batch) if state is None else state
-        valid = None if lengths is None else _valid(lengths, steps, batch, xs)
+
+        def as_tensors(state: Any) -> Any:
+            return tree.map(lambda leaf: as_tensor(leaf, xs), state)
+
+        fresh = cell.initial_state(batch)
+        if state is None:
+            state = fresh
+        else:
+            _check_state(cell, state, fresh)
+        fresh, state = as_tensors(fresh), as_tensors(state)
+        prepared = cell.prepare(xs) if memory is None else cell.prepare(xs, memory)
+        if not (isinstance(prepared, tuple) and len(prepared) == 2 and isinstance(prepared[1], (tuple, list))):
+            raise ArgumentError(
+                f"Recurrent: {type(cell).__name__}.prepare returns (xs, context), context a tuple of what every step "
+                f"is given besides; it returned {_words(prepared)}"
+            )
+        parts, context = prepared
+        if not steps:
+            return cell.zeros(0, batch, cell.output_size), state
+        return scan(
+            _step(cell, batch),
+            (parts, valid, unbroken),
+            state,
+            (fresh if unbroken is not None else None, context),
+            reverse=reverse,
+            remat=self.remat,
+            unroll=self.unroll,
+        )
+
+
+def _step(cell: Cell, batch: int) -> Callable[..., tuple[Tensor, Any]]:
+    """The cell's step, in rows that have not ended, from a fresh state where a row starts anew."""
+
+    def step(x: Any, state: Any, fresh: Any, context: Any) -> tuple[Tensor, Any]:
+        x, valid, unbroken = x
+        if unbroken is not None:
+            state = tree.map(lambda old, new: by_row(unbroken, old, new), state, fresh)
+        out, new_state = _checked(cell, cell(x, state, *context), state, batch)
         if valid is not None:
-            xs = _within(xs, valid)
-        xs, context = self.cell.prepare(xs)
-        masks = [None] * steps if valid is None else ops.unstack(valid)
-        outs: list[Tensor] = []
-        for x, mask in zip(ops.unstack(xs), masks):
-            result = self.cell(x, state, *context)
-            if not outs:
-                _check_step(self.cell, result, state, batch)
-            out, new_state = result
-            if mask is not None:
-                out = _choose(mask, out, 0.0)
-                new_state = tree.map(lambda new, old, mask=mask: _choose(mask, new, old), new_state, state)
-            state = new_state
-            outs.append(out)
-        ys = ops.stack(outs) if outs else self.cell.zeros(0, batch, self.cell.output_size)
-        return ops.permute_dims(ys, (1, 0, *range(2, ys.ndim))) if self.batch_first else ys, state
+            out = by_row(valid, out, 0.0)
+            new_state = tree.map(lambda new, old: by_row(valid, new, old), new_state, state)
+        return out, new_state
+
+    return step
 
 
-def _check_step(cell: Cell, result: Any, state: Any, batch: int) -> None:
-    """Raise where the first step shows that a cell, or the state it was given, does not fit."""
+def _checked(cell: Cell, result: Any, state: Any, batch: int) -> tuple[Tensor, Any]:
+    """What a step returned. Raises where it shows that a cell, or the state it was given, does not fit."""
     name = type(cell).__name__
     if not isinstance(result, tuple) or len(result) != 2:
-        raise ArgumentError(f"Recurrent: a cell returns (out, state), {name} returned one {type(result).__name__}")
+        raise ArgumentError(f"Recurrent: a cell returns (out, state), {name} returned {_words(result)}")
     out, new_state = result
-    tree.map(lambda new, old: new, new_state, state)  # of one structure
+    if not isinstance(out, Tensor):
+        raise ArgumentError(
+            f"Recurrent: the output of a cell is one tensor (B, ...), {name} gave {_words(out)}; several go by mg.scan"
+        )
     if out.shape[:1] != (batch,):
         raise ShapeError(
             f"Recurrent: {name} gave an output of shape {out.shape}, expected ({batch}, ...); does the state it began "
             "with have the shapes of cell.initial_state(batch_size)?"
         )
+    return out, new_state
 
 
-def _valid(lengths: Any, steps: int, batch: int, like: Tensor) -> Tensor | None:
-    """Booleans (T, B): whether step t of row b counts. None if all do."""
-    given = lengths.tolist() if hasattr(lengths, "tolist") else lengths
+def _stack(
+    make: Callable[[int, int], Cell], input_size: int, hidden_size: int, num_layers: int, directions: int
+) -> tuple[tuple[Cell, ...], ...]:
+    """The cells of all layers and directions, each layer as wide as the one below it has outputs."""
+    layers: list[tuple[Cell, ...]] = []
+    for i in range(num_layers):
+        layer = tuple(make(input_size, hidden_size) for _ in range(directions))
+        for cell in layer:
+            if not isinstance(cell, Cell):
+                raise ArgumentError(f"Recurrent: expected a cell, got a {type(cell).__name__}; a cell is a nn.Cell")
+            if i and cell.input_size != input_size:
+                raise ArgumentError(
+                    f"Recurrent: the layer below has {input_size} outputs, {type(cell).__name__} takes "
+                    f"{cell.input_size}; the function that makes the cells is given both sizes, and must use them"
+                )
+        layers.append(layer)
+        input_size = sum(cell.output_size for cell in layer)
+    return tuple(layers)
+
+
+def _words(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"one {type(value).__name__}"
+
+
+def _check_state(cell: Cell, given: Any, fresh: Any) -> None:
+    """Raise unless a state that was given has the structure and the shapes of the cell's own."""
+
+    def leaf(own: Any, value: Any) -> None:
+        shape = value.shape if isinstance(value, Tensor) else type(value).__name__
+        if isinstance(value, (tuple, list, dict)) or value is None:
+            raise ArgumentError(f"expected a tensor, got {_words(value)}")
+        if isinstance(own, Tensor) and shape != own.shape and not (own.ndim == 0 and isinstance(value, (int, float))):
+            raise ShapeError(f"expected {own.shape}, got {shape}")
+
     try:
-        values = [index(n) for n in given]
-    except TypeError:  # not integers, or not several
-        values = None
-    if values is None or len(values) != batch or not all(0 <= n <= steps for n in values):
-        raise ArgumentError(f"Recurrent: lengths must be {batch} integers from 0 to {steps}, got {given}")
-    if all(n == steps for n in values):
-        return None
-    ends = tensor(values, dtype="int64", backend=like.backend)
-    return ops.expand_dims(ops.arange(steps, backend=like.backend), axis=1) < ends
+        tree.map(leaf, fresh, given)
+    except (ArgumentError, ShapeError) as error:
+        raise type(error)(
+            f"Recurrent: the state must be as {type(cell).__name__}.initial_state(batch_size) makes it: {error}"
+        ) from None
 
 
-def _within(xs: Tensor, valid: Tensor) -> Tensor:
-    """xs with each row's last valid input in place of what follows it, and 0 in rows that have none.
-
-    Steps past the end then run on numbers that the cell is made for, whatever the padding holds.
-    """
-    count = ops.sum(ops.astype(valid, "int64"), axis=0)
-    time = ops.expand_dims(ops.arange(xs.shape[0], backend=xs.backend), axis=1)
-    last = ops.maximum(ops.minimum(time, count - 1), 0)
-    rows = ops.arange(xs.shape[1], backend=xs.backend)
-    return _choose(count > 0, xs[last, ops.broadcast_to(rows, last.shape)], 0, axis=1)
-
-
-def _choose(mask: Tensor, a: Any, b: Any, axis: int = 0) -> Tensor:
-    """a where the row's mask holds, else b; the rows lie along `axis`. A state without rows is taken from a."""
-    if not isinstance(a, Tensor) or a.ndim <= axis:
-        return a
-    return ops.where(ops.reshape(mask, (*(1,) * axis, -1, *(1,) * (a.ndim - axis - 1))), a, b)
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def detach(state: Any) -> Any:

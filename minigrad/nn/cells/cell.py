@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from ... import ops
 from ...errors import ArgumentError
-from ..module import Module
+from ..module import Module, Parameter
 
 
 class Cell(Module):
@@ -44,15 +45,20 @@ class Cell(Module):
 
     def zeros(self, *shape: int) -> Any:
         """Zeros in the dtype and backend of the weights."""
-        weights = self.parameters()
-        if not weights:
+        near = chain(vars(self).values(), (value for _, value in self._walk()))  # its own are found at once
+        first = next((value for value in near if isinstance(value, Parameter)), None)
+        if first is None:
             return ops.zeros(shape)
-        return ops.zeros(shape, dtype=weights[0].dtype, backend=weights[0].backend)
+        return ops.zeros(shape, dtype=first.dtype, backend=first.backend)
 
-    def prepare(self, xs: Any) -> tuple[Any, tuple[Any, ...]]:
-        """What the steps need, made once for the whole sequence: `(xs, context)`.
+    def prepare(self, xs: Any, memory: Any = None) -> tuple[Any, tuple[Any, ...]]:
+        """What the steps need, made once for the whole sequence: `(xs, context)`. By default `xs`, and no context.
 
-        Step t is then called with `xs[t]` and with all of `context`: `cell(x, state, *context)`. Noise and the like
-        belong here, since a step itself is to be a pure function. By default `xs` as it is, and no context.
+        Step t is then called with part t of xs and with all of the context: `cell(x, state, *context)`. Noise and the
+        like belong here, since a step itself is to be a pure function. What differs from step to step goes into xs,
+        which may be nested tuples, lists or dicts of tensors with time first; what is the same at every step, such as
+        a memory (B, S, ...) to attend to, into the context.
+
+        memory: what `Recurrent` was given as memory, if it was; a cell that looks at none may leave the parameter out.
         """
         return xs, ()
