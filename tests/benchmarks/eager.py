@@ -12,20 +12,15 @@ logistic function of plain operations, 1 / (1 + exp(-z)), as autograd is, and wi
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import math
-import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
+from . import alternate
+from .alternate import THREADS
+
 SIZES = [(32, 1, 16, 32), (64, 16, 64, 64), (64, 32, 64, 128), (64, 32, 64, 256), (64, 32, 256, 512)]
-THREADS = "2"
-PAUSE, ROUND = 0.15, 0.2  # seconds, between two rounds and about how long one is
 
 
 def data(T: int, B: int, D: int, H: int) -> tuple[Any, ...]:
@@ -148,77 +143,25 @@ LIBRARIES = {
 }
 
 
-def work(library: str) -> None:
-    """The process of one library: reads a size or "run", answers with milliseconds and the gradient's size."""
-    import numpy as np
-
-    run: Any = None
-    for line in sys.stdin:
-        message = json.loads(line)
-        if message != "run":
-            run = LIBRARIES[library](*message)
-            run()
-        start = time.perf_counter()
-        gradient = run()
-        runs = max(1, min(20, int(ROUND / (time.perf_counter() - start))))
-        times = []
-        for _ in range(runs):
-            start = time.perf_counter()
-            gradient = run()
-            times.append((time.perf_counter() - start) * 1e3)
-        print(json.dumps([statistics.median(times), float(np.linalg.norm(gradient.astype("float64")))]), flush=True)
-
-
 def main() -> None:
     """Measure and print the table."""
-    installed = [name for name in LIBRARIES if importlib.util.find_spec(name.partition("_")[0])]
-    missing = [name for name in LIBRARIES if name not in installed]
-    if missing:
-        print(f"not installed, and left out: {', '.join(missing)}")
-    environment = {**os.environ, "OMP_NUM_THREADS": THREADS, "OPENBLAS_NUM_THREADS": THREADS}
-    workers = {
-        name: subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.eager", name],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in installed
-    }
-
-    def ask(name: str, message: Any) -> tuple[float, float]:
-        worker = workers[name]
-        time.sleep(PAUSE)
-        assert worker.stdin is not None and worker.stdout is not None
-        print(json.dumps(message), file=worker.stdin, flush=True)
-        elapsed, norm = json.loads(worker.stdout.readline())
-        return elapsed, norm
-
+    installed = alternate.installed(LIBRARIES)
     peers = installed[1:]
     print("| T, B, D, H |", " | ".join(f"{name}, ms" for name in installed), "|", end=" ")
     print(" | ".join(f"{name} / minigrad" for name in peers), "|")
     print("|---|" + "---:|" * (len(installed) + len(peers)))
     ratios: dict[str, list[float]] = {name: [] for name in peers}
-    for size in SIZES:
-        first = {name: ask(name, size) for name in installed}
-        for name in peers:
-            assert math.isclose(first[name][1], first["minigrad"][1], rel_tol=1e-3), f"{name}: another gradient"
-        rounds = 7 if max(elapsed for elapsed, _ in first.values()) < 1000 else 3
-        times: dict[str, list[float]] = {name: [] for name in installed}
-        for _ in range(rounds):
-            for name in installed:
-                times[name].append(ask(name, "run")[0])
-        medians = {name: statistics.median(values) for name, values in times.items()}
-        for name in peers:
-            ratios[name].append(medians[name] / medians["minigrad"])
-        row = [f"{medians[name]:.2f}" for name in installed] + [f"{ratios[name][-1]:.2f}" for name in peers]
-        print("|", ", ".join(map(str, size)), "|", " | ".join(row), "|", flush=True)
+    with alternate.Turns("tests.benchmarks.eager", installed) as turns:
+        for size in SIZES:
+            first = turns.begin(size)
+            medians = turns.medians(7 if max(first.values()) < 1000 else 3)
+            for name in peers:
+                ratios[name].append(medians[name] / medians["minigrad"])
+            row = [f"{medians[name]:.2f}" for name in installed] + [f"{ratios[name][-1]:.2f}" for name in peers]
+            print("|", ", ".join(map(str, size)), "|", " | ".join(row), "|", flush=True)
     means = [f"**{statistics.geometric_mean(ratios[name]):.2f}**" for name in peers]
     print("| geometric mean |", " | ".join([""] * len(installed) + means), "|")
-    for worker in workers.values():
-        worker.terminate()
 
 
 if __name__ == "__main__":
-    work(sys.argv[1]) if len(sys.argv) > 1 else main()
+    alternate.serve(LIBRARIES[sys.argv[1]]) if len(sys.argv) > 1 else main()
