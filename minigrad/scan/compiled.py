@@ -49,8 +49,12 @@ def scan(
     arrays other than NumPy's, inside `detect_anomaly` and while another step is recorded, the loop runs as if unroll
     were "eager".
 
-    Raises RecordingError for a step that asks for values, GraphError if it closes over a tensor that was computed,
-    ShapeError for sequences of unequal length.
+    What is seen to change between calls: numbers, strings and modules in closures, globals, defaults, attributes of
+    objects and of imported modules, small lists, dicts and arrays, and functions that are replaced. For each value
+    there is a program, so a number that is another at every call (a rate that is annealed) is better a tensor.
+
+    Raises RecordingError for a step that asks for values, draws noise or changes what it closes over, GraphError if it
+    closes over a tensor that was computed, ShapeError for sequences of unequal length.
 
     >>> import minigrad as mg
     >>> decay = mg.tensor(0.5, requires_grad=True)
@@ -337,7 +341,7 @@ class _Call:
                     given[c] = g[k][at] if k in g else np_zeros((hi - lo, *c.shape), c.dtype)
             by_x, finals, sums, _, _ = part.run(hi - lo, given, states, lease)
             del saved, lease
-            states = finals
+            states = {c: finals[c] for c in states}
             if len(runs) == 1:
                 whole_x = by_x
             else:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .symbols import CARRIED, EARLY, ELEMENTWISE, FIXED, VIEWS, Instruction, Symbol
-from .totals import Total, expand, operands
+from .totals import Total, accumulators, expand, operands
 
 
 @dataclass
@@ -57,6 +57,10 @@ def divide(
         given.update((before, EARLY) for before, _ in shifted)
     really = [(b, a) for b, a in carried if levels[b] == CARRIED]
     expanded = [expand(s, levels, given) for s in totals]
+    for acc, add in accumulators(expanded, levels):
+        instructions = [*instructions, add]
+        really.append((acc, add.outputs[0]))
+        given[acc] = levels[acc] = levels[add.outputs[0]] = CARRIED
     made = Pass(set(given), really, [p for p in carried if p not in really], list(wanted), expanded, levels)
     in_loop = ancestors([after for _, after in really], given)
     outside = [*wanted, *(after for _, after in made.shifted), *operands(expanded)]

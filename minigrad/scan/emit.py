@@ -437,7 +437,7 @@ class Writer:
             if s not in self.inputs:
                 after.append(f"check({self.all(s)}, {size}, {what!r})")
         wanted = [self._given_away(s) for s in d.wanted]
-        sums = Sums(self.lines, self.names, after)
+        sums = Sums(self.lines, self.names, self.finals, after)
         totals = [sums.write(t) for t in d.totals]
         finals = [self.finals[old] for old, _ in [*d.carried, *d.shifted]]
         results = [wanted, finals, totals, [self.all(s) for s in self.keep]]

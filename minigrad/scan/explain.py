@@ -109,6 +109,8 @@ class _Page:
         if t.kind == "linear" and t.instruction is not None:
             inner = ", ".join(self._total(part) for part in t.parts)
             return f"{t.instruction.name}({inner})"
+        if t.kind == "final":
+            return f"the last {self.word(t.symbol)}"
         return f"sum over t of {', '.join(self.word(s) for s in t.operands)}"
 
     def formula(self, i: Instruction) -> str:

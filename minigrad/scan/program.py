@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..tensor import Tensor
 from .divide import Pass, base, divide
 from .emit import KEEPS, LENT, SAVED, Code, emit
@@ -47,7 +49,7 @@ class Part:
             steps,
             lengths["block"],
             [given[s] for s in code.inputs],
-            [inits[s] for s in self.states],
+            [inits[s] if s in inits else np.zeros(s.shape, s.dtype) for s in self.states],  # or a sum begins
             self._views(KEEPS, kept.workspace, lengths),
             self._views(LENT, temporary.workspace, lengths),
             self._saved_views(saved, given, lengths),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .numpy_code import Lines, function_of
-from .symbols import FIXED, VIEWS, Instruction, Symbol
+from .symbols import CARRIED, FIXED, VIEWS, Instruction, Symbol
 
 
 @dataclass(eq=False)
@@ -16,7 +16,8 @@ class Total:
 
     kind: "product", of a_t @ b_t, as one product; "multiply", of a_t * b_t where these are broadcast; "scatter", of
     values at indices; "sum", of a value, over the axes of `instruction` as well if there is one; "times", of what is
-    the same at every step; "linear", an instruction that is applied to the totals in `parts`.
+    the same at every step; "linear", an instruction that is applied to the totals in `parts`; "final", what the loop
+    has added up.
     """
 
     kind: str
@@ -75,11 +76,34 @@ def expand(s: Symbol, levels: dict[Symbol, int], given: Collection[Symbol]) -> T
     return Total("sum", s, [s])
 
 
+LARGE = 8192  # elements that should not be kept for every step only to be added up
+
+
+def accumulators(totals: Iterable[Any], levels: Mapping[Symbol, int]) -> Iterator[tuple[Symbol, Instruction]]:
+    """Sums of large values of the loop that no product gives are added up in the loop, as one more state.
+
+    Yields that state, which begins with zeros, and the instruction that makes the next. The totals become "final".
+    """
+    stack = list(totals)
+    while stack:
+        t = stack.pop()
+        if not isinstance(t, Total):
+            continue
+        stack.extend(t.parts)
+        s = t.symbol
+        if t.kind == "sum" and t.instruction is None and levels[s] == CARRIED and s.size >= LARGE:
+            acc = s.recorder.symbol(s.shape, s.dtype, CARRIED, "sum")
+            add = Instruction("add", (acc, s), {})
+            add.outputs = [s.recorder.symbol(s.shape, s.dtype, CARRIED, "add", add)]
+            t.kind, t.symbol, t.operands = "final", acc, []
+            yield acc, add
+
+
 class Sums:
     """Writes the lines of totals. names: of the values at all steps. Every result is an array of its own."""
 
-    def __init__(self, lines: Lines, names: Mapping[Symbol, str], body: list[str]):
-        self.lines, self.names, self.body = lines, names, body
+    def __init__(self, lines: Lines, names: Mapping[Symbol, str], finals: Mapping[Symbol, str], body: list[str]):
+        self.lines, self.names, self.finals, self.body = lines, names, finals, body
         self._done: dict[Total, str] = {}
 
     def write(self, t: Any, into: str | None = None) -> str:
@@ -109,6 +133,9 @@ class Sums:
             for x, text in zip(t.operands, self._operands(t))
         )
         return f"sum_of_products({a}, {b})"
+
+    def _final(self, t: Total) -> str:
+        return self.finals[t.symbol]
 
     def _times(self, t: Total) -> str:
         return f"asarray({self.names[t.symbol]} * {self.lines.constant(t.symbol.dtype.type)}(T))"

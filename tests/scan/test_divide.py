@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import backends, nn, tree
+from minigrad.scan import explain_scan
 from minigrad.scan.divide import base
 from minigrad.scan.numpy_code import Lines
 from minigrad.scan.program import Program
@@ -237,7 +239,7 @@ def total_of(make: Any, *given: tuple[str, tuple[int, ...], int]) -> tuple[Total
     lines, body = Lines(), []
     values = {f"x{x.number}": at(x, 0) if x.level == FIXED else np.stack([at(x, t) for t in range(T)])
               for x in operands([total])}  # fmt: skip
-    name = Sums(lines, {x: f"x{x.number}" for x in operands([total])}, body).write(total)
+    name = Sums(lines, {x: f"x{x.number}" for x in operands([total])}, {}, body).write(total)
     space = {**lines.names, **values, "T": T}
     exec("\n".join(body), space)
     return total, space[name], np.sum([at(s, t) for t in range(T)], axis=0)
@@ -323,3 +325,25 @@ def test_gradients_of_a_weight_used_twice_are_one_total():
     p = program(lambda x, h: (h, mg.tanh(x @ W + mg.sin(h @ W))), xs=rows())
     assert [kinds(t)[0] for t in p.backward.divided.totals] == ["add"]
     assert [t.kind for t in tree.leaves(p.backward.divided.totals[0].parts)] == ["product", "product"]
+
+
+# Sums that are added up in the loop
+
+
+def test_a_large_sum_that_is_no_product_is_added_up_in_the_loop_and_not_kept_for_every_step(monkeypatch):
+    def step(x, h, memory):
+        h = mg.tanh(x + mg.sum(mg.tanh(memory + mg.expand_dims(h, axis=1)), axis=1))
+        return h, h
+
+    xs, h, memory = leaf(5, 2, 3, seed=1), leaf(2, 3, seed=2), leaf(2, 4, 3, seed=3)
+    leaves = {"xs": xs, "h": h, "memory": memory}
+    texts = {}
+    for large in (1, 10_000):
+        monkeypatch.setattr(sys.modules["minigrad.scan.totals"], "LARGE", large)
+        mg.scan.clear_cache()
+        texts[large] = explain_scan(step, xs, h, (memory,))
+        for remat in (None, 2):
+            agrees(step, xs, h, (memory,), leaves=leaves, remat=remat)
+    mg.scan.clear_cache()
+    assert "gradient = the last sum" in texts[1]
+    assert "the last sum" not in texts[10_000]
