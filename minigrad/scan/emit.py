@@ -7,6 +7,7 @@ alike, `S12` a state at all steps and one more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -464,12 +465,12 @@ class Writer:
 
     def _assemble(self, body: list[str]) -> Code:
         """The functions: one that makes views for each source, and `run`."""
-        text = "\n".join(body)
+        mentioned = set(re.findall(r"\w+", "\n".join(body)))
         parts, unpack = [], []
         for source in (KEEPS, LENT, SAVED):
             lines = self.made[source]
             here = [n for n, where in self.source.items() if where == source]
-            used = [n for n in here if _mentions(text, n)]
+            used = [n for n in here if n in mentioned]
             unpack += [f"{', '.join(used)}, = {source}"] if used else []
             names = self.array_names[source]
             made = [f"{', '.join(names)}, = arrays"] if names else []
@@ -477,35 +478,18 @@ class Writer:
             parts.append(f"def {source}_views(T, block, arrays):\n" + "".join(f"    {line}\n" for line in made))
         given = [self.names[s] for s in self.inputs if s not in self.saved]
         unpack += [f"{', '.join(given)}, = given"] if given else []
-        if "sigmoid_into" in text:  # where exp overflows, the limit is right
+        if "sigmoid_into" in mentioned:  # where exp overflows, the limit is right
             body = ["with errstate(over='ignore'):", *(f"    {line}" for line in body)]
         head = "def run(T, block, given, inits, kept, temporary, saved):\n"
         parts.append(head + "".join(f"    {line}\n" for line in [*unpack, *body]))
         source = "\n".join(parts)
-        space = {**self.lines.names, "check": _check}
+        space = dict(self.lines.names)
         exec(compile(source, "<compiled loop>", "exec"), space)
         views = {kind: space[f"{kind}_views"] for kind in (KEEPS, LENT, SAVED)}
         saves = {s: self.source[self.names[s]] for s in self.keep}
         per_step = sum(size for size, length in self.placement.temporary.slots if length == "block")
         inputs = [s for s in self.inputs if s not in self.saved]
         return Code(space["run"], source, inputs, self.saved, self.placement, views, self.arrays, saves, per_step)
-
-
-def _mentions(text: str, name: str) -> bool:
-    """Whether a name is in the text, whole."""
-    start = text.find(name)
-    while start >= 0:
-        end = start + len(name)
-        if not (text[start - 1 : start].isidentifier() or text[end : end + 1].isalnum() or text[end : end + 1] == "_"):
-            return True
-        start = text.find(name, end)
-    return False
-
-
-def _check(array: Any, size: int, what: str) -> None:
-    from .. import backends
-
-    backends.numpy.require_range(array, size, what)
 
 
 def emit(

@@ -133,6 +133,7 @@ NAMES: dict[str, Any] = {
     "argmax": np.argmax,
     "asarray": np.asarray,
     "broadcast_to": np.broadcast_to,
+    "check": backends.numpy.require_range,
     "clip_into": clip_into,
     "concatenate": np.concatenate,
     "contiguous": contiguous,
