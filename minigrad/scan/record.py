@@ -207,6 +207,7 @@ def record(step: Callable[..., Any], xp: Any, xs: Any, state: Any, context: Any,
         watcher.reset(tokens[0])
         recording.reset(tokens[1])
     made.weights, made.constants = list(recorder.outside.values()), list(recorder.constants.values())
+    recorder.outside, recorder.constants, recorder._known = {}, {}, {}  # a program must not hold a network's weights
     return made
 
 

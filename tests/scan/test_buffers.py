@@ -179,6 +179,18 @@ def test_a_step_that_was_dropped_leaves_no_weights_behind_once_the_cache_is_clea
         assert [reference() is None for reference in arrays] == [True] * 3
 
 
+def test_a_network_that_was_dropped_leaves_no_weights_behind_while_its_program_is_kept():
+    mg.scan.clear_cache()
+    net = nn.Recurrent(nn.LSTMCell, 3, 5, num_layers=2)
+    outs, _ = net(mg.ones((4, 2, 3)))
+    outs.sum().backward()
+    arrays = [weakref.ref(p.data) for p in net.parameters()]
+    del net, outs, _
+    gc.collect()
+    assert [reference() is None for reference in arrays] == [True] * len(arrays)
+    assert mg.scan.cache_info().programs == 2
+
+
 def memory_of(call: Any, times: int) -> tuple[int, int]:
     """By how many bytes the memory in use, and the buffers of the cache, grow over so many calls after as many."""
     gc.collect()
