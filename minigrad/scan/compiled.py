@@ -68,13 +68,7 @@ def scan(
     >>> decay.grad
     tensor(2.)
     """
-    xs = tree.map(_as_tensor, xs)
-    init = tree.map(_as_tensor, init)
-    if isinstance(context, Tensor) or not isinstance(context, (tuple, list)):
-        raise ArgumentError(
-            f"scan: context is a tuple, of what is the same at every step; got a {type(context).__name__}"
-        )
-    context = tree.map(lambda c: _as_tensor(c) if backends.is_array(c) else c, tuple(context))
+    xs, init, context = _arguments(xs, init, context)
     steps = _length(xs)
     if remat is not None and remat != "sqrt" and (type(remat) is not int or remat < 1):
         raise ArgumentError(
@@ -124,6 +118,18 @@ def _kinds(state: Any) -> list[Any]:
     return [(s.shape, s.dtype) for s in tree.leaves(state)]
 
 
+def _arguments(xs: Any, init: Any, context: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+    """The arguments of a scan with tensors for arrays and numbers; in the context, numbers stay."""
+    xs = tree.map(_as_tensor, xs)
+    init = tree.map(_as_tensor, init)
+    if not isinstance(context, (tuple, list)):
+        raise ArgumentError(
+            f"scan: context is a tuple, of what is the same at every step; got a {type(context).__name__}"
+        )
+    context = tree.map(lambda c: _as_tensor(c) if backends.is_array(c) else c, tuple(context))
+    return xs, init, context
+
+
 def _as_tensor(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
@@ -157,7 +163,8 @@ def explain_scan(
 
     With shapes, the place of each value, and bytes. names: of the tensors that the step closes over.
     """
-    call = _Call(step, tree.map(_as_tensor, xs), tree.map(_as_tensor, init), tuple(context), reverse, _length(xs))
+    xs, init, context = _arguments(xs, init, context)
+    call = _Call(step, xs, init, context, reverse, _length(xs))
     if call.program is None:
         return "The first step is unlike the others (its state gets another shape or dtype), and is called by itself."
     return explain(call.program, call.weights, call.steps, {id(t): name for name, t in (names or {}).items()})
@@ -180,14 +187,13 @@ class _Call:
     def __init__(self, step: Any, xs: Any, init: Any, context: Any, reverse: bool, steps: int):
         self.step, self.xs, self.init, self.context, self.reverse, self.steps = step, xs, init, context, reverse, steps
         self.chunk: int | None = None
-        self.first = init
         still = [c for c in tree.leaves(context) if not isinstance(c, Tensor)]
         self.surroundings = Surroundings(step, still)
         program = self._program()
         self.program: Any = program
         if program is None:
             return
-        self.x_leaves, self.init_leaves = tree.leaves(xs), tree.leaves(self.init)
+        self.x_leaves, self.init_leaves = tree.leaves(xs), tree.leaves(init)
         self.context_leaves = [c for c in tree.leaves(context) if isinstance(c, Tensor)]
         self.weights = program.weights(self.surroundings.tensors)
         for w in self.weights:
@@ -258,7 +264,7 @@ class _Call:
         program, r = self.program, self.program.recording
         if not self.steps:
             nothing = iter([Tensor(np_empty(0, y)) for y in r.outs])
-            return tree.map(lambda _: next(nothing), r.out_tree), self.first
+            return tree.map(lambda _: next(nothing), r.out_tree), self.init
         node: _Scan | None = None
         parents: list[Node] = []
         if program.backward is not None:

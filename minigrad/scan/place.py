@@ -66,8 +66,8 @@ class Placement:
     """The homes of a pass, and the order of what is done before its loop.
 
     keep: symbols that the backward pass will read. before: instructions, and pairs (state before, state after) where a
-    state is known without the loop. tile: what only the loop needs, block by block. at_once: states and other values
-    of the loop that are written over at every step.
+    state is known without the loop. tile: what only the loop needs, block by block. owner: values that are written
+    into a concatenation, and where. direct: states whose next value is written where the next step reads it.
     """
 
     def __init__(self, divided: Pass, keep: Sequence[Symbol]):
@@ -178,11 +178,12 @@ class Placement:
                     continue
                 (s,) = i.outputs
                 free = s in self._kept and s in d.stored and s not in self.homes and s not in self.owner
+                free = free and s not in factors and s not in self._given_away and s.dtype == x.dtype
                 bytes = s.size * s.dtype.itemsize
-                if free and s not in factors and s not in self._given_away and bytes and used + bytes <= size:
+                if free and bytes and used + bytes <= size:
                     slot = self.kept.slot(x, "T") if slot is None else slot
                     self.homes[s] = Home(KEPT, "all", slot=slot, within=used, apart=size)
-                    used += -(-bytes // s.dtype.itemsize) * s.dtype.itemsize
+                    used += bytes
             if slot is not None:
                 self.homes[x] = Home(KEPT, "all", slot=slot)
 
@@ -215,7 +216,7 @@ class Placement:
         outside = {base(s) for s in [*d.wanted, *self.keep, *operands(d.totals), *d.looked_at]} | d.stored
         outside |= {base(s) for i in d.after for s in i.symbols} | {base(new) for _, new in d.shifted}
         self._now = len(self.before)
-        self.direct: set[Symbol] = set()  # states whose next value is written where the next step reads it
+        self.direct: set[Symbol] = set()
         for old, new in d.carried:
             direct = new in self._made and base(new) is new and can_write(new.instruction) and new not in self.homes
             if direct and old not in outside and new not in outside and self._may_overwrite(old, new):
