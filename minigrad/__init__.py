@@ -72,6 +72,7 @@ from .ops import (
     pow,
     primitive,
     relu,
+    remainder,
     reshape,
     scatter,
     sigmoid,

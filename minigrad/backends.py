@@ -22,8 +22,8 @@ Array = Any  # numpy.ndarray, cupy.ndarray, ...: whatever a namespace speaks for
 STANDARD = tuple(
     "abs all any arange argmax asarray astype broadcast_to clip concat cos cumulative_sum exp expand_dims eye flip "
     "from_dlpack full isfinite log log1p logaddexp logical_and logical_not logical_or matmul matrix_transpose max "
-    "maximum min minimum nonzero ones permute_dims reshape sign sin sqrt stack sum take take_along_axis tanh where "
-    "zeros".split()
+    "maximum min minimum nonzero ones permute_dims remainder reshape sign sin sqrt stack sum take take_along_axis "
+    "tanh where zeros".split()
 )
 
 float32, float64 = np.dtype("float32"), np.dtype("float64")
@@ -98,6 +98,10 @@ class Namespace:
         """1 / (1 + exp(-x)), without overflow."""
         decay = self.exp(-self.abs(x))
         return self.where(x >= 0, self.ones((), dtype=x.dtype), decay) / (1 + decay)
+
+    def solve(self, a: Array, b: Array, /) -> Array:
+        """x with a @ x = b. Raises the library's LinAlgError where a is singular."""
+        return self.module.linalg.solve(a, b)
 
     def index(self, x: Array, key: tuple, /) -> Array:
         """`x[key]`, the key holding integers, slices, None, Ellipsis and integer arrays."""
@@ -290,6 +294,14 @@ def is_array(value: Any) -> bool:
 def as_number(value: Any) -> Any:
     """NumPy's scalars and 0-d arrays as Python numbers, which never widen a dtype; anything else as it is."""
     return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
+
+
+def as_count(op: str, name: str, value: Any, least: int = 1) -> int:
+    """An integer from `least`, Python's or NumPy's, as Python's. Raises ArgumentError for anything else."""
+    number = as_number(value)
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise ArgumentError(f"{op}: {name} must be an integer from {least}, got {value!r}")
+    return number
 
 
 def current() -> Namespace:

@@ -21,6 +21,7 @@ from .elementwise import (
     negative,
     pow,
     relu,
+    remainder,
     sigmoid,
     sign,
     sin,

@@ -57,6 +57,15 @@ divide.vjp(_dividend_rule, _divisor_rule)
 
 
 @primitive
+def remainder(xp, x1, x2, /):
+    """x1 - floor(x1 / x2) * x2, which has the sign of x2. By x2 the gradient is that of floor(x1 / x2) kept fixed."""
+    return xp.remainder(x1, x2)
+
+
+remainder.vjp(lambda g: g, lambda g, x1, x2, y: g * ((y - x1) / x2))
+
+
+@primitive
 def negative(xp, x, /):
     """-x."""
     return -x

@@ -57,7 +57,9 @@ def linear(x: Any, weight: Any, bias: Any = None, /) -> Tensor:
     """
     shape = shape_of("linear", x)
     if len(shape) < 1 or len(shape_of("linear", weight)) != 2 or shape[-1] != weight.shape[1]:
-        raise ShapeError(f"linear: x {tuple(shape)} and weight {tuple(weight.shape)}: expected (..., I) and (O, I)")
+        words = f"linear: x {tuple(shape)} and weight {tuple(weight.shape)}: expected (..., I) and (O, I)"
+        hint = "; tokens become vectors by nn.Embedding" if backends.kind_of(x) == "integer" else ""
+        raise ShapeError(words + hint)
     rows = x if len(shape) == 2 else reshape(x, (prod(shape[:-1]), shape[-1]))
     y = rows_times_weight(rows, weight)
     if bias is not None:

@@ -18,8 +18,8 @@ UFUNCS = {
     name: getattr(np, name)
     for name in (
         "add cos divide equal exp greater greater_equal isfinite less less_equal log log1p logaddexp logical_and "
-        "logical_not logical_or maximum minimum multiply negative not_equal pow reciprocal sign sin sqrt square "
-        "subtract tanh"
+        "logical_not logical_or maximum minimum multiply negative not_equal pow reciprocal remainder sign sin sqrt "
+        "square subtract tanh"
     ).split()
 } | {"abs": np.absolute}
 COMPARISONS = frozenset("equal greater greater_equal less less_equal not_equal".split())

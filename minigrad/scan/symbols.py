@@ -98,7 +98,7 @@ ELEMENTWISE: dict[str, tuple[int, tuple[str, ...]]] = {
     for n, names in {
         1: "abs cos exp isfinite log log1p logical_not negative sigmoid sign sin sqrt tanh",
         2: "add divide equal greater greater_equal less less_equal logaddexp logical_and logical_or maximum minimum "
-        "multiply not_equal pow subtract",
+        "multiply not_equal pow remainder subtract",
         3: "where",
     }.items()
     for name in names.split()

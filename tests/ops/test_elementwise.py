@@ -19,6 +19,8 @@ from tests.strategies import Domain, as_numpy, as_tensor
 
 POSITIVE = Domain(0.1, 3.0, (1.0, 1e-6, 1e-3, 1e4, 3e5))
 NONZERO = Domain(0.2, 3.0, (1.0, -1.0, 1e-3, -1e-2, 1e3))
+# Three and a bit times what divides them, so that no neighbour is a whole number of times as large.
+DIVIDED, BETWEEN = Domain(4.2, 4.9, (-7.5, 100.25, 0.5)), Domain(1.25, 1.38, (-2.0, 3.0))
 MODERATE = Domain(-4.0, 4.0, (0.0, -0.0, 1e-12, -1e-6, 20.0, -20.0))
 
 KINK = [([np.array([0.0, -0.0, 1.0])], {})]
@@ -64,6 +66,7 @@ ROWS = [
     binary("subtract", np.subtract, oracles.subtract),
     binary("multiply", np.multiply, oracles.multiply),
     binary("divide", np.divide, oracles.divide, (REAL, NONZERO), precise="last place", floating=True),
+    binary("remainder", np.remainder, oracles.remainder, (DIVIDED, BETWEEN), precise="exactly"),
     unary("negative", np.negative, oracles.negative, precise="exactly", floating=False),
     Row(
         "pow by a number",
@@ -188,7 +191,7 @@ def test_every_public_operation_has_a_row_or_is_no_function_of_tensors():
 
 SCALARS = [2, 2.0, np.float64(2.0), np.float32(2.0), np.int64(2), np.array(2.0), np.array(2)]
 SCALAR_IDS = [f"{type(s).__name__} {np.asarray(s).dtype}" for s in SCALARS]
-ARITHMETIC = [ops.add, ops.subtract, ops.multiply, ops.divide, ops.pow, ops.maximum, ops.minimum]
+ARITHMETIC = [ops.add, ops.subtract, ops.multiply, ops.divide, ops.remainder, ops.pow, ops.maximum, ops.minimum]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

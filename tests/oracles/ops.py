@@ -117,6 +117,11 @@ def maximum(g, x1, x2):
     return back(x1, g * share), back(x2, g * (1 - share))
 
 
+def remainder(g, x1, x2):
+    """x1 - k x2, where the whole number k does not change in a neighbourhood."""
+    return back(x1, g * np.ones_like(x1 + x2)), back(x2, -g * np.floor(x1 / x2))
+
+
 def minimum(g, x1, x2):
     return maximum(g, -x1, -x2)
 

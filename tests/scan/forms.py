@@ -411,7 +411,7 @@ def counted(w: Writer) -> Any:
     n, m, a = w.pick(kind="integer"), w.pick(kind="mask"), w.pick(has_rows)
     forms = []
     if n:
-        forms += [f"{n} + 1", f"{n} * 2 - {n}", f"mg.maximum({n}, 1)", f"abs({n})"]
+        forms += [f"{n} + 1", f"{n} * 2 - {n}", f"{n} % 3", f"mg.maximum({n}, 1)", f"abs({n})"]
     if m:
         forms += [f"{m}.astype(mg.int64)", f"mg.sum({m}.astype(mg.int64))"]
     if a:

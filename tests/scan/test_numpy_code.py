@@ -44,6 +44,8 @@ FORMS: dict[str, tuple[Any, list[Any]]] = {
     "logical_and": (lambda a, b: s.logical_and(a, b), [M, ("b", (3,))]),
     "logical_or": (lambda a, b: s.logical_or(a, b), [M, M]),
     **{f"to the power of {n!r}": (lambda a, n=n: s.abs(a) ** n, [F]) for n in (2, 0.5, -1, 3, -0.5, 2.0)},
+    "a remainder": (lambda a, b: s.remainder(a, b), [F, ROW]),
+    "a remainder by a number": (lambda n: s.remainder(n, 3), [N]),
     "a power": (lambda a, b: s.pow(s.abs(a), b), [F, ROW]),
     "a power of a number": (lambda a: 2.0**a, [F]),
     "plus a number": (lambda a: a + 1.5, [F]),
