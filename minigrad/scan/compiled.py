@@ -83,6 +83,8 @@ def scan(
     single = steps == 1 and not grad_enabled.get()
     if single or (steps and (unroll == "eager" or xp is not backends.numpy or looked_into)):
         return eager.loop(step, xs, init, context, reverse)
+    if xp is not backends.numpy:
+        return _no_steps(step, xs, init, context)
     call = _Call(step, xs, init, context, bool(reverse), steps)
     if call.program is None:
         return _first_step_apart(step, xs, init, context, reverse, remat)
@@ -95,9 +97,8 @@ def _first_step_apart(
     step: Callable[..., Any], xs: Any, init: Any, context: Any, reverse: bool, remat: int | str | None
 ) -> tuple[Any, Any]:
     """A scan whose state gets another shape or dtype in the first step, as zeros (1, H) do beside inputs (B, D)."""
-    if not _length(xs):  # a step of zeros says what the outputs would be
-        zeros = tree.map(lambda x: ops.zeros((1, *x.shape[1:]), dtype=x.dtype, backend=x.backend), xs)
-        return tree.map(lambda y: y[:0].detach(), eager.loop(step, zeros, init, context, reverse)[0]), init
+    if not _length(xs):
+        return _no_steps(step, xs, init, context)
     first, rest = (slice(-1, None), slice(None, -1)) if reverse else (slice(None, 1), slice(1, None))
     out, state = eager.loop(step, tree.map(lambda x: x[first], xs), init, context, reverse)
     if _length(xs) == 1:
@@ -106,6 +107,12 @@ def _first_step_apart(
         raise ShapeError("scan: the shapes or dtypes of the state change from step to step in another way each time")
     outs, state = scan(step, tree.map(lambda x: x[rest], xs), state, context, reverse, remat)
     return tree.map(lambda a, b: ops.concat([b, a] if reverse else [a, b]), out, outs), state
+
+
+def _no_steps(step: Callable[..., Any], xs: Any, init: Any, context: Any) -> tuple[Any, Any]:
+    """A scan over nothing, where no program says what the outputs would be: a step of zeros does."""
+    zeros = tree.map(lambda x: ops.zeros((1, *x.shape[1:]), dtype=x.dtype, backend=x.backend), xs)
+    return tree.map(lambda y: y[:0].detach(), eager.loop(step, zeros, init, context, False)[0]), init
 
 
 def _global_noise() -> Any:

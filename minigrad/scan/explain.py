@@ -59,8 +59,8 @@ class _Page:
         lines += [f"  loop, {steps} times, {order}:", *self._lines(d.loop, lengths)]
         carried = [(old, new) for old, new in d.carried if d.loop or old is not new]
         lines += [f"    {self.word(new)} is the next {self.word(old)}" for old, new in carried]
-        after = [*self._lines(d.after, lengths), *self._totals()]
-        lines += ["  after the loop, for all steps at once:", *after]
+        after = self._lines(d.after, lengths) if d.after or not d.totals else []
+        lines += ["  after the loop, for all steps at once:", *after, *self._totals()]
         return "\n".join(lines)
 
     def _lines(self, instructions: Sequence[Any], lengths: dict[str, int]) -> list[str]:

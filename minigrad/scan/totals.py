@@ -61,6 +61,10 @@ def expand(s: Symbol, levels: dict[Symbol, int], given: Collection[Symbol]) -> T
         "negative": True,
         "multiply": any(steady) and fits,
         "divide": steady[-1] and fits,
+        # a weight of which only a part is used
+        "where": steady[0]
+        and fits
+        and not any(isinstance(x, Symbol) or x != 0 for x, still in zip(i.inputs[1:], steady[1:]) if still),
         **dict.fromkeys(("reshape", "matrix_transpose", "permute_dims", "expand_dims"), True),
         **dict.fromkeys(("concat", "stack"), not any(steady)),
     }

@@ -267,6 +267,18 @@ TOTALS = {
     "plus a weight": (lambda a, w: a + w, [E, W], ("sum",)),
     "of different shapes": (lambda a, b: a + b, [E, COLUMN], ("sum",)),
     "a product with a weight": (lambda a, w: symbols.matmul(a, w), [E, SQUARE], ("matmul", ("sum",), "steady")),
+    "where a part of a weight is used": (
+        lambda a, m: symbols.where(m, a, 0.0),
+        [E, ("bool", (2, 3), FIXED)],
+        ("where", "steady", ("sum",), "steady"),
+    ),
+    "chosen between two": (
+        lambda a, b, m: symbols.where(m, a, b),
+        [E, E, ("bool", (2, 3), FIXED)],
+        ("where", "steady", ("sum",), ("sum",)),
+    ),
+    "where something else stands": (lambda a, m: symbols.where(m, a, 1.0), [E, ("bool", (2, 3), FIXED)], ("sum",)),
+    "chosen anew at each step": (lambda a, m: symbols.where(m, a, 0.0), [E, ("bool", (2, 3), EARLY)], ("sum",)),
     "turned": (turned, [E], ("matrix_transpose", ("sum",))),
     "in another shape": (lambda a: symbols.reshape(a, (3, 2)), [E], ("reshape", ("sum",))),
     "with an axis more": (lambda a: symbols.expand_dims(a, axis=1), [E], ("expand_dims", ("sum",))),

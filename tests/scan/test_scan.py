@@ -77,6 +77,15 @@ def test_tens_of_thousands_of_steps_run_forward_and_backward():
         assert h.grad.item() == T + 1
 
 
+def test_a_scan_over_no_steps_has_empty_outputs_and_the_state_it_began_with_on_every_backend(backend):
+    def step(x, h):
+        return {"twice": x * 2, "sum": mg.sum(h)}, h + x
+
+    outs, state = mg.scan(step, mg.zeros((0, 2), backend=backend), mg.ones((2,), backend=backend))
+    assert (outs["twice"].shape, outs["sum"].shape, state.tolist()) == ((0, 2), (0,), [1.0, 1.0])
+    assert outs["twice"].backend == state.backend == backend
+
+
 @pytest.mark.parametrize("shapes", [((3, 0, 2), (0, 3)), ((3, 2, 0), (2, 3)), ((3, 2, 2), (2, 0))])
 def test_an_axis_of_length_zero_is_an_axis(shapes):
     xs, h = leaf(*shapes[0]), leaf(*shapes[1])
