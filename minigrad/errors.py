@@ -29,6 +29,10 @@ class BackendUnavailableError(MinigradError, ImportError):
     """A backend that is not installed, or that has no device to run on."""
 
 
+class MissingAttributeError(MinigradError, AttributeError):
+    """An attribute that would be there, had a base class been initialised."""
+
+
 class GraphError(MinigradError, RuntimeError):
     """A backward pass that cannot run: no graph, a graph already released, a cotangent missing."""
 
@@ -55,3 +59,7 @@ class MissingFileError(MinigradError, FileNotFoundError):
 
 class GradcheckError(MinigradError, AssertionError):
     """A gradient that differs from finite differences; the message is the report."""
+
+
+class CellcheckError(MinigradError, AssertionError):
+    """A cell that does not keep the contract of cells; the message is the report."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import functional, ops
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
@@ -24,6 +24,11 @@ class Linear(Module):
         self.bias = Parameter(init.uniform((output_size,), bound)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, tuple):
+            raise DtypeError(
+                f"Linear: expected a tensor, got a tuple of {len(x)}; a recurrent network returns (outs, state): "
+                "outs, _ = net(xs)"
+            )
         if x.shape[-1:] != (self.input_size,):
             raise ShapeError(f"Linear: expected x of shape (..., {self.input_size}), got {x.shape}")
         return ops.linear(x, self.weight, self.bias)

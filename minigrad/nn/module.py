@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import backends
@@ -117,6 +117,18 @@ class Module:
                 value.grad = grad.to(backend)
         return self
 
+    def astype(self, dtype: Any) -> Module:
+        """Keep all tensors of floats, and the gradients there are, in another dtype of floats: "float64" for proofs."""
+        if backends.dtype_name(dtype) not in backends.FLOATING:
+            raise DtypeError(f"astype: weights are floats, {' or '.join(backends.FLOATING)}, not {dtype}")
+        for value in self.named_tensors().values():
+            if backends.is_floating(value.data):
+                grad = value.grad
+                value.data = value.detach().astype(dtype).data
+                if grad is not None:
+                    value.grad = grad.astype(dtype)
+        return self
+
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors by name, without a graph. They share memory with the module's, which is never written into."""
         return {name: value.detach() for name, value in self.named_tensors().items()}
@@ -134,10 +146,16 @@ class Module:
         own = self.named_tensors()
         missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
         if missing or extra:
+            parts = [f"it lacks {_some(missing)}"] if missing else []
+            parts += [f"it has {_some(extra)} too many"] if extra else []
             raise ArgumentError(
-                f"load_state_dict: for {type(self).__name__} there is no {', '.join(sorted(missing)) or 'missing name'}"
-                f" in the state, and it has {', '.join(sorted(extra)) or 'nothing'} too many"
+                f"load_state_dict: the state is not that of a {type(self).__name__}: {', and '.join(parts)}"
             )
+        for name in own:
+            if not hasattr(state[name], "shape"):
+                raise DtypeError(
+                    f"load_state_dict: {name} is a {type(state[name]).__name__}, expected a tensor or an array"
+                )
         for name, value in own.items():
             if tuple(state[name].shape) != value.shape:
                 raise ShapeError(f"load_state_dict: {name} has shape {value.shape}, the state {state[name].shape}")
@@ -152,6 +170,12 @@ class Module:
         lines = [f"{type(self).__name__}({self.num_parameters:,} parameters)"]
         lines += [f"  {name}: {value.dtype}{list(value.shape)}" for name, value in self.named_tensors().items()]
         return "\n".join(lines)
+
+
+def _some(names: Iterable[str]) -> str:
+    """Names in a row; of many the first few, and how many more."""
+    found = sorted(names)
+    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
 
 
 _HOLDERS = (Module, Tensor, list, tuple, dict)  # what may be a part of a module, or hold some

@@ -14,9 +14,10 @@ Rate = float | Callable[[int], float]
 
 
 def parameter_list(op: str, parameters: Iterable[Tensor]) -> list[Tensor]:
-    """The parameters as a list. Raises ArgumentError for a single tensor, whose rows are none."""
-    if isinstance(parameters, Tensor):
-        raise ArgumentError(f"{op}: expected a list of parameters, got one tensor; write [p], or module.parameters()")
+    """The parameters as a list. Raises ArgumentError for a single tensor, whose rows are none, and for a module."""
+    if isinstance(parameters, Tensor) or not isinstance(parameters, Iterable):
+        got = "one tensor; write [p], or" if isinstance(parameters, Tensor) else f"a {type(parameters).__name__}; write"
+        raise ArgumentError(f"{op}: expected a list of parameters, got {got} module.parameters()")
     return list(parameters)
 
 

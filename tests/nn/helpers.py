@@ -13,9 +13,7 @@ from tests.strategies import as_numpy, as_tensor
 
 def in_float64(module: nn.Module, backend: str = "numpy") -> nn.Module:
     """The module with weights of float64, on `backend`."""
-    for value in module.named_tensors().values():
-        value.data = value.detach().astype("float64").to(backend).data
-    return module
+    return module.astype("float64").to(backend)
 
 
 def close(actual: Any, expected: np.ndarray, tolerance: float = 1e-9, floor: float = 0.0, what: str = "") -> None:

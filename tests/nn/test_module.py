@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn
+from minigrad import backends, nn
 from minigrad.errors import ArgumentError, DtypeError, MinigradError, ShapeError
 
 from ..conftest import STRICT
+from ..strategies import as_numpy
 
 
 class Part(nn.Module):
@@ -232,3 +233,32 @@ def test_a_reference_back_to_the_parent_is_followed_once():
     parent.child, child.parent = child, parent
     assert list(parent.named_tensors()) == ["child.weight", "child.bias"]
     assert parent.modules() == [parent, child]
+
+
+def test_astype_changes_the_floats_and_their_gradients_and_leaves_integers_names_and_sharing(backend):
+    class Mixed(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 1)
+            self.tied, self.count = self.layer.weight, mg.tensor([1, 2], dtype="int64")
+
+    module = Mixed().to(backend)
+    module.layer(mg.ones((1, 2), backend=backend)).sum().backward()
+    names, before = list(module.state_dict()), as_numpy(module.layer.weight)
+    assert module.astype("float64") is module
+    dtypes = {name: backends.dtype_name(value.dtype) for name, value in module.named_tensors().items()}
+    assert dtypes == {"layer.weight": "float64", "layer.bias": "float64", "count": "int64"}
+    assert backends.dtype_name(module.layer.weight.grad.dtype) == "float64"
+    assert list(module.state_dict()) == names and module.tied is module.layer.weight
+    assert (as_numpy(module.layer.weight) == before).all() and module.layer.weight.backend == backend
+    with pytest.raises(DtypeError, match="float32 or float64, not int64"):
+        module.astype(mg.int64)
+
+
+def test_a_state_of_other_names_or_kinds_is_refused_by_the_names_that_matter():
+    layer, prefixed = nn.Linear(2, 1), {f"m.{n}": np.ones(3) for n in "abcdefghijk"}
+    with pytest.raises(ArgumentError, match=r"not that of a Linear: it has foo too many$"):
+        layer.load_state_dict({**layer.state_dict(), "foo": np.ones(1)})
+    with pytest.raises(ArgumentError, match=r"it lacks bias, weight, and it has m.a, .* m.h and 3 more too many$"):
+        layer.load_state_dict(prefixed)
+    with pytest.raises(DtypeError, match="bias is a list, expected a tensor or an array"):
+        layer.load_state_dict({**layer.state_dict(), "bias": [0.0]})

@@ -363,3 +363,12 @@ def test_clipping_wants_a_list_and_a_learning_rate_is_a_number():
     ):
         with pytest.raises(mg.errors.ArgumentError):
             call()
+
+
+def test_a_module_or_a_number_in_place_of_the_parameters_is_refused_with_the_way_out():
+    layer = nn.Linear(2, 1)
+    for misuse in (lambda: optim.Adam(layer, 0.1), lambda: optim.clip_by_norm(layer, 1.0)):
+        with pytest.raises(ArgumentError, match=r"got a Linear; write module.parameters\(\)"):
+            misuse()
+    with pytest.raises(ArgumentError, match=r"got a float; write module.parameters\(\)"):
+        optim.Adam(1e-3, layer.parameters())

@@ -36,6 +36,29 @@ def test_exponential_multiplies_each_time_so_many_steps_are_done(start, factor, 
         assert rate(step) == pytest.approx(expected)
 
 
+@given(start=RATES, end=RATES, steps=COUNTS)
+def test_linear_goes_from_start_to_end_by_equal_steps_and_stays(start, end, steps):
+    rate = optim.linear(start, steps, end=end)
+    assert rate(0) == pytest.approx(start)
+    assert rate(steps) == rate(steps + 5) == pytest.approx(end)
+    for step in range(steps):
+        assert rate(step + 1) - rate(step) == pytest.approx((end - start) / steps, abs=1e-12 * (start + end))
+
+
+@given(scale=st.floats(1, 1e6), step=st.integers(0, 10**6))
+def test_inverse_sigmoid_is_the_formula_of_scheduled_sampling_wherever_it_does_not_overflow(scale, step):
+    rate = optim.inverse_sigmoid(scale)
+    assert 0 <= rate(step + 1) <= rate(step) < 1
+    assert rate(round(scale * math.log(scale))) == pytest.approx(0.5, abs=0.26 / scale)
+    if step / scale < 700:
+        assert rate(step) == pytest.approx(scale / (scale + math.exp(step / scale)))
+
+
+def test_inverse_sigmoid_needs_a_scale_from_1():
+    with pytest.raises(ArgumentError, match=r"at least 1, got 0.5"):
+        optim.inverse_sigmoid(0.5)
+
+
 @given(steps=COUNTS, then=RATES)
 def test_warmup_rises_in_a_straight_line_and_never_takes_a_step_of_zero(steps, then):
     rate = optim.warmup(steps, then)
