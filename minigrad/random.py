@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import backends
-from .errors import ShapeError
+from .errors import ArgumentError, ShapeError
 from .graph import watcher
 from .tensor import Tensor
 
@@ -103,3 +103,28 @@ def orthogonal(shape: Sequence[int], *, dtype: Any = backends.float32, backend: 
     q, r = np.linalg.qr(generator().normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diagonal(r))  # without this the signs would depend on the algorithm of qr
     return _moved(q if rows >= columns else q.T, dtype, backend)
+
+
+def reservoir(
+    size: int, *, spectral_radius: float, density: float, dtype: Any = backends.float32, backend: str | None = None
+) -> Tensor:
+    """A matrix (size, size), 0 but for a share `density` of its entries, scaled to a spectral radius; for a reservoir.
+
+    Drawn on the CPU, normal where not 0. Raises ArgumentError for a density not in (0, 1] or a negative radius, and if
+    all eigenvalues are 0, as they are where a small matrix has too few entries.
+    """
+    size = backends.as_count("reservoir", "size", size)
+    if not 0 < density <= 1 or not 0 <= spectral_radius < np.inf:
+        raise ArgumentError(
+            "reservoir: density must be above 0 and at most 1, and spectral_radius finite and not negative, got "
+            f"{density!r} and {spectral_radius!r}"
+        )
+    stream = generator()
+    weights = stream.normal(size=(size, size)) * (stream.random((size, size)) < density)
+    radius = np.abs(np.linalg.eigvals(weights)).max()
+    if not radius > 1e-6:  # a matrix without cycles, whose eigenvalues are all 0 but for rounding
+        raise ArgumentError(
+            f"reservoir: a matrix ({size}, {size}) of density {density} has no cycle that a signal could echo in; "
+            "more units or a larger density have"
+        )
+    return _moved(weights * (spectral_radius / radius), dtype, backend)

@@ -9,12 +9,83 @@ from .. import backends, functional, ops, tree
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..scan import explain_scan, scan
 from ..tensor import Tensor, tensor
-from .cells import Cell
+from .cells import Cell, Teacher
 from .module import Module
-from .sequences import as_tensor, by_row, unbroken_steps, valid_steps, within
+from .sequences import as_tensor, by_row, last_step, unbroken_steps, valid_steps, within
 
 
-class Recurrent(Module):
+class Network(Module):
+    """What runs over sequences: `Recurrent` by itself, and `Stacked` and `Bidirectional` made of such."""
+
+    input_size: int
+    output_size: int
+
+    def forward(
+        self,
+        xs: Any,
+        state: Any = None,
+        lengths: Any = None,
+        reset: Any = None,
+        memory: Any = None,
+        *,
+        reverse: bool = False,
+    ) -> tuple[Tensor, Any]:
+        self._check(memory, reverse)
+        outs, _, state = self._unrolled(xs, state, lengths, reset, memory, reverse)
+        return outs, state
+
+    def final(
+        self,
+        xs: Any,
+        state: Any = None,
+        lengths: Any = None,
+        reset: Any = None,
+        memory: Any = None,
+        *,
+        reverse: bool = False,
+    ) -> tuple[Tensor, Any]:
+        """The last output of each row (B, output_size), as many to one has it, and the state; called as the net is.
+
+        Last is what each direction computes last: forward, at a row's last step; in reverse, at its first. (In the
+        outputs these stand at different times.) It is 0 for a row of length 0.
+        """
+        self._check(memory, reverse)
+        _, last, state = self._unrolled(xs, state, lengths, reset, memory, reverse)
+        return last(), state
+
+    @property
+    def takes_memory(self) -> bool:
+        """Whether some cell of it may look at a memory."""
+        return any(cell.takes_memory for cell in self.modules() if isinstance(cell, Cell))
+
+    def _check(self, memory: Any, reverse: bool) -> None:
+        """Raise for a memory that nobody would look at, or a teacher that would tell what is yet to come."""
+        if memory is None:
+            return
+        if not self.takes_memory:
+            raise ArgumentError(
+                f"{type(self).__name__}: memory was given, but no cell of it looks at one: nn.AttentionCell does, and "
+                "cells that define prepare(xs, memory)"
+            )
+        if isinstance(memory, Teacher) and (reverse or self._goes_both_ways):
+            raise ArgumentError(
+                f"{type(self).__name__}: a Teacher feeds each step the target before it, so time must run forwards; in "
+                "reverse that would be the answer itself"
+            )
+
+    @property
+    def _goes_both_ways(self) -> bool:
+        """Whether something in it runs in reverse."""
+        return any(part._goes_both_ways for part in self.modules() if isinstance(part, Network) and part is not self)
+
+    def _unrolled(
+        self, xs: Any, state: Any, lengths: Any, reset: Any, memory: Any, reverse: bool
+    ) -> tuple[Tensor, Callable[[], Tensor], Any]:
+        """The outputs, a function that finds the last ones, and the state."""
+        raise NotImplementedError
+
+
+class Recurrent(Network):
     """A cell over a sequence: `net(xs, state=None, lengths=None, reset=None, memory=None) -> (outs, state)`.
 
     xs: (T, B, input_size), time first; (T, B) for a cell that takes integers. With batch_first, (B, T, ...).
@@ -28,7 +99,8 @@ class Recurrent(Module):
         anew at the last step of each: before step t if the mark stands at t + 1. A part of the state that has no rows
         (a number) goes on.
     memory: what the cells attend to besides, handed to `prepare` of each.
-    outs: (T, B, output_size), like xs.
+    reverse: (by name) from the last step to the first; a net of both directions then has them the other way round.
+    outs: (T, B, output_size), like xs. `net.final(...)`, called alike, gives the last of each row (B, output_size).
 
     Made of a built cell, which is one layer in one direction, or of a cell class (or another function of the two
     sizes) and its sizes: `Recurrent(LSTMCell, 27, 128)`. That is called once for each layer and direction, and gives
@@ -67,15 +139,14 @@ class Recurrent(Module):
         remat: str | int | None = None,
         unroll: str = "compiled",
     ):
-        if not _is_count(num_layers):
-            raise ArgumentError(f"Recurrent: num_layers must be an integer from 1, got {num_layers!r}")
+        num_layers = backends.as_count("Recurrent", "num_layers", num_layers)
         if not 0 <= dropout <= 1:
             raise ArgumentError(f"Recurrent: dropout is a probability, got {dropout}")
         if dropout and num_layers == 1:
             raise ArgumentError(
                 f"Recurrent: dropout={dropout} acts between layers, and there is one; nn.Dropout acts on its outputs"
             )
-        if remat is not None and remat != "sqrt" and not _is_count(remat):
+        if remat is not None and remat != "sqrt" and (type(remat) is not int or remat < 1):
             raise ArgumentError(f"Recurrent: remat must be None, 'sqrt' or an integer from 1, got {remat!r}")
         if unroll not in ("compiled", "eager"):
             raise ArgumentError(f"Recurrent: unroll must be 'compiled' or 'eager', got {unroll!r}")
@@ -100,10 +171,29 @@ class Recurrent(Module):
         """The first cell, which is the only one of one layer in one direction."""
         return self.cells[0][0]
 
-    def forward(
-        self, xs: Any, state: Any = None, lengths: Any = None, reset: Any = None, memory: Any = None
-    ) -> tuple[Tensor, Any]:
-        return self._over(scan, xs, state, lengths, reset, memory)
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """The size of an input."""
+        return self.cell.input_size
+
+    @property
+    def output_size(self) -> int:  # type: ignore[override]
+        """The size of an output: of both directions, where there are two."""
+        return sum(cell.output_size for cell in self.cells[-1])
+
+    @property
+    def _goes_both_ways(self) -> bool:
+        return len(self.cells[0]) == 2
+
+    def _unrolled(
+        self, xs: Any, state: Any, lengths: Any, reset: Any, memory: Any, reverse: bool
+    ) -> tuple[Tensor, Callable[[], Tensor], Any]:
+        outs, state = self._over(scan, xs, state, lengths, reset, memory, reverse)
+
+        def last() -> Tensor:
+            return _joined([last_step(out, lengths, (d == 1) != reverse) for d, out in enumerate(outs)])
+
+        return self._batch_first(_joined(outs)), last, state
 
     def explain(self, xs: Any, state: Any = None, lengths: Any = None, reset: Any = None, memory: Any = None) -> None:
         """Print the compiled loops of a call with these arguments, one for each layer and direction.
@@ -119,35 +209,41 @@ class Recurrent(Module):
             pages.append(explain_scan(step, parts, init, context, reverse, names))
             return scan(step, parts, init, context, reverse=reverse, **options)
 
-        self._over(explained, xs, state, lengths, reset, memory)
+        self._check(memory, False)
+        self._over(explained, xs, state, lengths, reset, memory, False)
         print("\n\n".join(pages))
 
     def _over(
-        self, scan: Callable[..., Any], xs: Any, state: Any, lengths: Any, reset: Any, memory: Any
-    ) -> tuple[Tensor, Any]:
-        """All layers and directions, each by `scan`."""
+        self, scan: Callable[..., Any], xs: Any, state: Any, lengths: Any, reset: Any, memory: Any, reverse: bool
+    ) -> tuple[list[Tensor], Any]:
+        """All layers and directions, each by `scan`. Gives the outputs (T, B, ...) of the last layer's directions."""
         xs = self._time_first(xs)
         steps, batch = xs.shape[:2]
         valid = None if lengths is None else valid_steps(lengths, steps, batch, xs)
         unbroken: list[Tensor | None] = [None, None]  # forward, and in reverse
         if reset is not None:
             unbroken = [
-                unbroken_steps(reset, valid, steps, batch, xs, batch_first=self.batch_first, reverse=reverse)
-                for reverse in (False, True)[: len(self.cells[0])]
+                unbroken_steps(reset, valid, steps, batch, xs, batch_first=self.batch_first, reverse=backwards)
+                for backwards in (reverse, not reverse)[: len(self.cells[0])]
             ]
+        outs: list[Tensor] = []
         finals = []
         for i, (cells, starts) in enumerate(zip(self.cells, self._by_cell(state))):
             if i:
-                xs = functional.dropout(xs, self.dropout, training=self.training)
+                xs = functional.dropout(_joined(outs), self.dropout, training=self.training)
             inputs = xs if valid is None else within(xs, valid)
             found = [
-                self._run(scan, cell, inputs, start, valid, unbroken[direction], memory, reverse=direction == 1)
+                self._run(
+                    scan, cell, inputs, start, valid, unbroken[direction], memory, reverse=(direction == 1) != reverse
+                )
                 for direction, (cell, start) in enumerate(zip(cells, starts))
             ]
-            xs = found[0][0] if len(found) == 1 else ops.concat([outs for outs, _ in found], axis=-1)
+            outs = [out for out, _ in found]
             finals.append(tuple(final for _, final in found))
-        outs = ops.permute_dims(xs, (1, 0, *range(2, xs.ndim))) if self.batch_first else xs
         return outs, finals[0][0] if self._is_plain else tuple(finals)
+
+    def _batch_first(self, outs: Tensor) -> Tensor:
+        return ops.permute_dims(outs, (1, 0, *range(2, outs.ndim))) if self.batch_first else outs
 
     @property
     def _is_plain(self) -> bool:
@@ -167,7 +263,7 @@ class Recurrent(Module):
                 f"Recurrent: expected xs of shape ({first}, {size}), got floats {xs.shape}; one "
                 "sequence is xs[:, None, :], and tokens are integers: mg.tensor(xs, dtype=mg.int64)"
             )
-        return ops.permute_dims(xs, (1, 0, *range(2, xs.ndim))) if self.batch_first else xs
+        return self._batch_first(xs)
 
     def _by_cell(self, state: Any) -> Any:
         """The states that the cells begin with, over layers and directions; None for `cell.initial_state`."""
@@ -183,7 +279,7 @@ class Recurrent(Module):
         if not is_over(state, layers) or not all(is_over(layer, directions) for layer in state):
             raise ArgumentError(
                 f"Recurrent: state must be a tuple of {layers} (layers), each a tuple of {directions} (directions) of "
-                "states of a cell, as an earlier call returned it"
+                "states of a cell, as an earlier call returned it" + _HINT
             )
         return state
 
@@ -285,15 +381,23 @@ def _stack(
     return tuple(layers)
 
 
+def _joined(outs: list[Tensor]) -> Tensor:
+    """The outputs of all directions side by side."""
+    return outs[0] if len(outs) == 1 else ops.concat(outs, axis=-1)
+
+
 def _words(value: Any) -> str:
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"one {type(value).__name__}"
+
+
+_HINT = "; (lengths go by name: net(xs, lengths=...))"
 
 
 def _check_state(cell: Cell, given: Any, fresh: Any) -> None:
     """Raise unless a state that was given has the structure and the shapes of the cell's own."""
 
     def leaf(own: Any, value: Any) -> None:
-        shape = value.shape if isinstance(value, Tensor) else type(value).__name__
+        shape = tuple(value.shape) if hasattr(value, "shape") else type(value).__name__
         if isinstance(value, (tuple, list, dict)) or value is None:
             raise ArgumentError(f"expected a tensor, got {_words(value)}")
         if isinstance(own, Tensor) and shape != own.shape and not (own.ndim == 0 and isinstance(value, (int, float))):
@@ -303,12 +407,8 @@ def _check_state(cell: Cell, given: Any, fresh: Any) -> None:
         tree.map(leaf, fresh, given)
     except (ArgumentError, ShapeError) as error:
         raise type(error)(
-            f"Recurrent: the state must be as {type(cell).__name__}.initial_state(batch_size) makes it: {error}"
+            f"Recurrent: the state must be as {type(cell).__name__}.initial_state(batch_size) makes it: {error}{_HINT}"
         ) from None
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def detach(state: Any) -> Any:

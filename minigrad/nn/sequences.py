@@ -10,15 +10,15 @@ from ..errors import ArgumentError, DtypeError, MinigradError, ShapeError
 from ..tensor import Tensor, tensor
 
 
-def valid_steps(lengths: Any, steps: int, batch: int, like: Tensor) -> Tensor | None:
+def valid_steps(lengths: Any, steps: int, batch: int, like: Tensor, op: str = "Recurrent") -> Tensor | None:
     """Whether step t of row b counts, which has so many steps. None if all do."""
     given = lengths.tolist() if hasattr(lengths, "tolist") else lengths
     try:
-        values = [index(n) for n in given]
+        values = None if any(isinstance(n, bool) for n in given) else [index(n) for n in given]
     except TypeError:  # not integers, or not several
         values = None
     if values is None or len(values) != batch or not all(0 <= n <= steps for n in values):
-        raise ArgumentError(f"Recurrent: lengths must be {batch} integers from 0 to {steps}, got {given}")
+        raise ArgumentError(f"{op}: lengths must be {batch} integers from 0 to {steps}, got {given}")
     if all(n == steps for n in values):
         return None
     ends = tensor(values, dtype="int64", backend=like.backend)
@@ -60,6 +60,17 @@ def within(xs: Tensor, valid: Tensor) -> Tensor:
     last = ops.reshape(ops.maximum(count - 1, 0), (-1,))
     filler = by_row(count > 0, xs[last, ops.arange(xs.shape[1], backend=xs.backend)], 0)
     return by_row(valid, xs, filler)
+
+
+def last_step(outs: Tensor, lengths: Any, reverse: bool) -> Tensor:
+    """Of outs (T, B, ...), which are 0 after a row's end, what each row computed last; 0 for a row of no steps."""
+    steps, batch = outs.shape[:2]
+    if not steps:
+        return ops.zeros(outs.shape[1:], dtype=outs.dtype, backend=outs.backend)
+    if lengths is None or reverse:
+        return outs[0] if reverse else outs[-1]
+    ends = tensor(lengths, dtype="int64", backend=outs.backend)
+    return outs[ops.maximum(ends - 1, 0), ops.arange(batch, backend=outs.backend)]
 
 
 def by_row(mask: Tensor, a: Any, b: Any) -> Any:

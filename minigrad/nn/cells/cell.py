@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
-from ... import ops
-from ...errors import ArgumentError
+from ... import backends, ops
+from ...errors import ArgumentError, MissingAttributeError
+from ...tensor import Tensor
 from ..module import Module, Parameter
 
 
@@ -29,15 +30,27 @@ class Cell(Module):
     """
 
     def __init__(self, input_size: int, hidden_size: int):
-        for name, size, least in (("input_size", input_size, 0), ("hidden_size", hidden_size, 1)):
-            if not isinstance(size, int) or size < least:
-                raise ArgumentError(f"{type(self).__name__}: {name} must be an integer from {least}, got {size!r}")
-        self.input_size, self.hidden_size = input_size, hidden_size
+        kind = type(self).__name__
+        self.input_size = backends.as_count(kind, "input_size", input_size, 0)
+        self.hidden_size = backends.as_count(kind, "hidden_size", hidden_size)
+
+    def __getattr__(self, name: str) -> Any:
+        kind = type(self).__name__
+        if name in ("input_size", "hidden_size"):
+            raise MissingAttributeError(
+                f"{kind} has no {name}: call super().__init__(input_size, hidden_size) first in its __init__"
+            )
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
     @property
     def output_size(self) -> int:
         """The size of `out`."""
         return self.hidden_size
+
+    @property
+    def takes_memory(self) -> bool:
+        """Whether `prepare` may look at a memory: whether there is one that is not the default."""
+        return type(self).prepare is not Cell.prepare
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step, zeros in the dtype and backend of the weights."""
@@ -46,7 +59,10 @@ class Cell(Module):
     def zeros(self, *shape: int) -> Any:
         """Zeros in the dtype and backend of the weights."""
         near = chain(vars(self).values(), (value for _, value in self._walk()))  # its own are found at once
-        first = next((value for value in near if isinstance(value, Parameter)), None)
+        first: Tensor | None = next((value for value in near if isinstance(value, Parameter)), None)
+        if first is None:  # one whose weights are not learned
+            fixed = (value for _, value in self._walk() if isinstance(value, Tensor))
+            first = next((value for value in fixed if backends.is_floating(value.data)), None)
         if first is None:
             return ops.zeros(shape)
         return ops.zeros(shape, dtype=first.dtype, backend=first.backend)
@@ -62,3 +78,12 @@ class Cell(Module):
         memory: what `Recurrent` was given as memory, if it was; a cell that looks at none may leave the parameter out.
         """
         return xs, ()
+
+
+def function_of_tensor(cell: Cell, name: str, given: Any) -> Any:
+    """An argument that is to be a function of a tensor. Raises ArgumentError for a name or None."""
+    if not callable(given):
+        raise ArgumentError(
+            f"{type(cell).__name__}: {name} must be a function of a tensor, such as mg.relu; got {given!r}"
+        )
+    return given

@@ -40,6 +40,10 @@ class Modifier(Cell):
     def output_size(self) -> int:
         return self.cell.output_size
 
+    @property
+    def takes_memory(self) -> bool:
+        return self.cell.takes_memory
+
     def initial_state(self, batch_size: int) -> Any:
         return self.cell.initial_state(batch_size)
 
