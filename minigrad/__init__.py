@@ -7,9 +7,11 @@ mg.tanh(x).sum().backward()
 x.grad
 """
 
-from . import data, errors, io, nn, ops, optim, random, train, tree
+from . import ctc, data, errors, io, nn, ops, optim, random, train, tree
 from .backends import bool_, float32, float64, int32, int64, use
-from .check import detect_anomaly, gradcheck
+from .check import check_cell, detect_anomaly, gradcheck
+from .ctc import ctc_loss, ctc_loss_of_log_probabilities
+from .dynamics import gradient_flow, spectral_norm, spectral_radius
 from .errors import MinigradError
 from .functional import (
     binary_cross_entropy_with_logits,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import check, graph
+from minigrad import graph
+from minigrad.check import anomaly
 from minigrad.errors import AnomalyError, ArgumentError, DtypeError, GradcheckError
 
 POINT = [[0.5, -1.25], [2.0, 0.75]]
@@ -328,11 +329,11 @@ def test_the_check_holds_no_graph_alive_after_its_block():
 
 
 def test_a_users_directory_whose_name_begins_as_minigrads_own_is_the_users(monkeypatch):
-    code = SimpleNamespace(co_filename=check._PACKAGE.rstrip("/\\") + "_models/cell.py")
+    code = SimpleNamespace(co_filename=anomaly._PACKAGE.rstrip("/\\") + "_models/cell.py")
     users = SimpleNamespace(f_code=code, f_lineno=7, f_back=SimpleNamespace())
-    inside = SimpleNamespace(f_code=SimpleNamespace(co_filename=check.__file__), f_lineno=1, f_back=users)
-    monkeypatch.setattr(check.sys, "_getframe", lambda depth: inside)
-    assert check._users_line() == f"{code.co_filename}:7"
+    inside = SimpleNamespace(f_code=SimpleNamespace(co_filename=anomaly.__file__), f_lineno=1, f_back=users)
+    monkeypatch.setattr(anomaly.sys, "_getframe", lambda depth: inside)
+    assert anomaly._users_line() == f"{code.co_filename}:7"
 
 
 def test_cotangents_that_overflow_only_as_a_sum_are_found():
