@@ -17,6 +17,7 @@ DRAWS = {
     "uniform": lambda **options: mg.random.uniform((3, 2), **options),
     "normal": lambda **options: mg.random.normal((3, 2), **options),
     "orthogonal": lambda **options: mg.random.orthogonal((3, 2), **options),
+    "reservoir": lambda **options: mg.random.reservoir(6, spectral_radius=0.9, density=0.8, **options),
     "bernoulli": lambda **options: mg.random.bernoulli(mg.zeros((64,), backend=options.get("backend")), 0.5),
 }
 
@@ -32,7 +33,7 @@ def test_one_seed_gives_the_same_numbers_and_another_gives_others(name):
     assert first != second
 
 
-@pytest.mark.parametrize("name", ["uniform", "normal", "orthogonal"])
+@pytest.mark.parametrize("name", ["uniform", "normal", "orthogonal", "reservoir"])
 def test_every_backend_starts_from_identical_numbers(name, backend):
     with mg.seed(5):
         there = DRAWS[name](backend=backend)
@@ -151,9 +152,63 @@ def test_orthogonal_matrices_have_no_preferred_sign():
     assert np.abs(signs.mean(axis=0)).max() < 5 / np.sqrt(400)
 
 
+def radius_of(matrix: np.ndarray) -> float:
+    return float(np.abs(np.linalg.eigvals(matrix.astype(np.float64))).max())
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-3, 0.9, 1.0, 30.0])
+@pytest.mark.parametrize("size, density", [(1, 1.0), (7, 1.0), (40, 0.3), (150, 0.05)])
+def test_a_reservoir_has_the_spectral_radius_that_was_asked_for(radius, size, density):
+    w = mg.random.reservoir(size, spectral_radius=radius, density=density, dtype="float64")
+    assert w.shape == (size, size) and w.dtype == mg.float64 and not w.requires_grad
+    assert abs(radius_of(w.numpy()) - radius) <= 1e-10 * radius
+
+
+@pytest.mark.parametrize("density", [0.02, 0.3, 1.0])
+def test_of_a_reservoir_so_many_entries_are_not_0_and_those_are_normal(density):
+    size = 140
+    w = mg.random.reservoir(size, spectral_radius=1.0, density=density, dtype="float64").numpy()
+    entries = w[w != 0]
+    assert abs(entries.size / size**2 - density) <= 5 * np.sqrt(density * (1 - density) / size**2)
+    scale = np.sqrt((entries**2).mean())  # whatever it is; of a normal number the fourth moment is 3, its variance 96
+    assert abs(entries.mean() / scale) < 5 / np.sqrt(entries.size)
+    assert abs((entries**4).mean() / scale**4 - 3) < 5 * np.sqrt(96 / entries.size)
+    rows = (w != 0).sum(axis=1)  # spread over all rows and columns alike
+    for counts in (rows, (w != 0).sum(axis=0)):
+        assert np.abs(counts - size * density).max() <= 5 * np.sqrt(size * density * (1 - density))
+
+
+def test_a_reservoir_without_a_cycle_is_refused_and_one_with_a_cycle_is_not():
+    """An entry is a path of one step; whether there is a way back to where it began, powers of its pattern tell."""
+    refused = 0
+    for number in range(150):
+        size = 3 + number % 10
+        with mg.seed(number):
+            stream = random.generator()
+            stream.normal(size=(size, size))
+            steps = ways = stream.random((size, size)) < 0.13
+        for _ in range(size):
+            ways = ways | (ways.astype(int) @ steps.astype(int) > 0)
+        with mg.seed(number):
+            if ways.diagonal().any():
+                w = mg.random.reservoir(size, spectral_radius=0.7, density=0.13, dtype="float64").numpy()
+                assert ((w != 0) == steps).all() and abs(radius_of(w) - 0.7) < 1e-7
+            else:
+                refused += 1
+                with pytest.raises(ArgumentError, match="has no cycle that a signal could echo in"):
+                    mg.random.reservoir(size, spectral_radius=0.7, density=0.13)
+    assert 20 < refused < 130
+
+
 @pytest.mark.parametrize(
     ("misuse", "error"),
     [
+        (lambda: mg.random.reservoir(5, spectral_radius=0.9, density=0.0), ArgumentError),
+        (lambda: mg.random.reservoir(5, spectral_radius=0.9, density=1.1), ArgumentError),
+        (lambda: mg.random.reservoir(5, spectral_radius=0.9, density=float("nan")), ArgumentError),
+        (lambda: mg.random.reservoir(5, spectral_radius=-0.9, density=0.5), ArgumentError),
+        (lambda: mg.random.reservoir(5, spectral_radius=float("nan"), density=0.5), ArgumentError),
+        (lambda: mg.random.reservoir(5, spectral_radius=0.9, density=0.5, dtype="float16"), DtypeError),
         (lambda: mg.random.orthogonal((3,)), ShapeError),
         (lambda: mg.random.uniform((2,), backend="abacus"), ArgumentError),
         (lambda: mg.random.uniform((2,), dtype="float16"), DtypeError),

@@ -98,6 +98,7 @@ def floats(state) -> list[mg.Tensor]:
 # Any order around any cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", UNROLLS)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 @pytest.mark.parametrize("kind", CELLS)
@@ -187,6 +188,7 @@ def test_a_step_in_training_without_prepare_is_told_what_is_missing(cell):
         cell(mg.zeros((2, 3)), cell.initial_state(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS, ids="+".join)
 def test_noise_reaches_the_gradients_which_are_those_of_finite_differences(order):
     net = network(wrapped("lstm", order, 3, 3))

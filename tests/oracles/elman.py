@@ -53,27 +53,35 @@ def network(x, y, h0, W, U, b, V, c) -> tuple[float, dict[str, np.ndarray]]:
     return loss, dict(zip(names, (grad_o, grad_h, grad_c, grad_b, grad_V, grad_W, grad_U, grad_x, grad_h0)))
 
 
-def layer(x, states, weights, grad_outs, grad_states):
+# An activation, and its slope as a function of what it gives. That of ReLU at its kink is 0
+TANH = (np.tanh, lambda h: 1 - h**2)
+RELU = (lambda a: np.maximum(a, 0), lambda h: np.where(h > 0, 1.0, 0.0))
+
+
+def layer(x, states, weights, grad_outs, grad_states, activation=TANH):
     """The hidden layer alone, whatever stands above it.
 
-    What it computes, and the gradients of sum_t grad_outs^(t) h^(t) + grad_states h^(T).
+    What it computes, and the gradients of sum_t grad_outs^(t) h^(t) + grad_states h^(T). With RELU in place of tanh it
+    is the layer of Le, Jaitly and Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear
+    Units".
 
     x (T, I); states and grad_states (h,), each (H,); weights {"weight_ih": U, "weight_hh": W, "bias": b} in the letters
     of the notes; grad_outs (T, H). Returns outs (T, H), states, and the gradients: of x, of the states, of the weights.
     """
+    phi, slope = activation
     U, W, b = weights["weight_ih"], weights["weight_hh"], weights["bias"]
     h, outs = states[0], []
     before = []
     for x_t in x:
         before.append(h)
-        h = np.tanh(b + W @ h + U @ x_t)
+        h = phi(b + W @ h + U @ x_t)
         outs.append(h)
 
     grad_x, grads = np.zeros_like(x), {name: np.zeros_like(w) for name, w in weights.items()}
     grad_h = grad_states[0].copy()
     for t in reversed(range(len(x))):
         grad_h = grad_h + grad_outs[t]
-        grad_a = (1 - outs[t] ** 2) * grad_h
+        grad_a = slope(outs[t]) * grad_h
         grads["weight_hh"] += np.outer(grad_a, before[t])
         grads["weight_ih"] += np.outer(grad_a, x[t])
         grads["bias"] += grad_a
