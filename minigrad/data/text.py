@@ -54,7 +54,8 @@ class ContinuousBatches:
     row b of the window before it ended, so that a recurrent state can be carried over. The last window may be
     shorter; fewer than `batch_size` tokens at the end of the sequence are left out.
 
-    It can be iterated over many times; its length is the number of windows. Raises ShapeError if the sequence is
+    It can be iterated over many times; its length is the number of windows. `windows` cuts sequences of any kind that
+    are laid out already. Raises ShapeError if the sequence is
     too short for one step of every row.
 
     >>> for inputs, targets in ContinuousBatches(np.arange(9), batch_size=2, length=3):
