@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import array_api_strict
@@ -12,9 +13,22 @@ from hypothesis import HealthCheck, settings
 from minigrad import backends, graph, random
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("ci", derandomize=True, max_examples=40, database=None, **_COMMON)
+settings.register_profile("ci", derandomize=True, max_examples=25, database=None, **_COMMON)
+settings.register_profile("quick", derandomize=True, max_examples=8, database=None, **_COMMON)
 settings.register_profile("long", max_examples=2000, **_COMMON)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The profile that the environment names; else a quick one for the inner loop, `-m "not slow"`."""
+    default = "quick" if config.option.markexpr == "not slow" else "ci"
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", default))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What there is by now stays: the garbage collector, which many tests call, need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
 
 STRICT = backends.register(
     backends.Namespace("array_api_strict", array_api_strict, type(array_api_strict.asarray([0.0])))

@@ -53,6 +53,7 @@ def alive(references: list[weakref.ref]) -> int:
 # Long graphs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [None, 0, STEPS // 2, STEPS], ids=["none kept", "first kept", "middle", "last"])
 def test_a_long_graph_on_which_backward_never_ran_is_freed_but_for_what_a_kept_tensor_needs(kept):
     with without_collector() as made:
@@ -70,6 +71,7 @@ def test_a_long_graph_on_which_backward_never_ran_is_freed_but_for_what_a_kept_t
         assert alive(arrays) == 0 and made() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [None, 0, STEPS // 2, STEPS], ids=["none kept", "first kept", "middle", "last"])
 def test_backward_through_a_long_graph_is_right_and_leaves_only_the_kept_tensor(kept):
     with without_collector() as made:
@@ -140,6 +142,7 @@ def four() -> mg.Tensor:
     return leaf(0.5, -1.0, 2.0, 1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("retain", [None, False, True], ids=["no backward", "backward", "backward, retained"])
 def test_no_graph_holds_itself_alive(name, retain):

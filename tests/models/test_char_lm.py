@@ -136,6 +136,7 @@ def test_the_same_seed_trains_the_same_network(place, cell):
     assert cell in results[0][0]
 
 
+@pytest.mark.slow
 def test_the_network_beats_markov_models_where_the_text_needs_memory(tmp_path):
     """Which bracket closes was decided three characters before: nothing that a model of order 1 or 2 can see."""
     text = "".join(np.random.default_rng(0).choice(["(ab)", "[ab]"], 2000))

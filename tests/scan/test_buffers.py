@@ -399,6 +399,7 @@ def test_a_graph_made_in_one_thread_may_be_run_backward_and_dropped_in_another()
         equal(gradients(leaves), expected)
 
 
+@pytest.mark.slow
 def test_networks_that_are_dropped_leave_bounded_buffers_behind():
     """The buffers of about eight passes, and 128 MB besides, whatever came before."""
     mg.scan.clear_cache()
