@@ -141,8 +141,8 @@ def beam_search(
     The first step is taken with the B rows as they are given. From then on all hypotheses of all rows go through
     `step` together, as B * width rows, those of one row side by side: the rows of the state are repeated, and
     re-ordered as hypotheses are dropped and continued. So all that `step` reads for each row, such as the outputs of
-    an encoder, must be part of the state. Before and after each step the rows are counted in every part of it, so that
-    rows on an axis other than rows_axis are an error and not a wrong result.
+    an encoder, must be part of the state. The rows are counted in every part of it after each step, so that rows on an
+    axis other than rows_axis are noticed, unless `step` itself broadcasts them.
 
     The other arguments, and what is raised, are as for `greedy`; besides ArgumentError for a width below 1, a rows_axis
     below 0 or a length_penalty that is not finite or too large to compute with, ShapeError for a part of the state
@@ -353,10 +353,8 @@ class _Rows:
 
     def __init__(self, model: _Model, axis: int):
         self.model, self.axis = model, axis
-        self.first_shapes: list[tuple[int, ...]] = []  # of the parts, after the first step
-        self.in_doubt = False  # whether rows that have just been repeated might have been on another axis
-        # Parts by their number, and axes of theirs, that had length 1 with one row and have length N with N since.
-        self.dummies: set[tuple[int, int]] = set()
+        self.is_ambiguous = False  # whether after the first step another axis was as long as there were rows
+        self.in_doubt = False  # whether rows that have just been repeated might have been on that one
         if model.first and model.steps:
             self.check(len(model.first))
 
@@ -376,30 +374,8 @@ class _Rows:
                     "belong to all rows"
                 )
         self.in_doubt = False
-        shapes = [part.shape for part in parts]
         if self.model.made == 1:
-            self.first_shapes = shapes
-            ones = {(i, k) for i, shape in enumerate(shapes) for k, n in enumerate(shape) if n == count == 1}
-            self.dummies = {(i, k) for i, k in ones if k != self.axis}
-        elif count > 1:
-            same = len(shapes) == len(self.first_shapes)
-            self.dummies = {(i, k) for i, k in self.dummies if same and shapes[i][k : k + 1] == (count,)}
-            if self.model.made > 2:
-                self._check_copies(parts)
-
-    def _check_copies(self, parts: list[Tensor]) -> None:
-        """Raise ShapeError if the hypotheses of the only row differ along another axis, and this one holds copies.
-
-        With B = 1, the rows of a state (1, 1, H) may be on either axis. Repeated along the wrong one to (N, 1, H), a
-        step that broadcasts it with what it makes of N tokens finds no fault, and returns (N, N, H), then and ever
-        after. But all along the wrong axis that is the same, and to re-order it would change nothing.
-        """
-        for i, k in self.dummies:
-            if _spread(parts[i], self.axis) < 1e-4 * _spread(parts[i], k):
-                raise ShapeError(
-                    f"{self.model.function}: a part of the state has the shape {parts[i].shape}, and its axis "
-                    f"{self.axis} is not the rows: the hypotheses differ along axis {k} only; {self._way_out()}"
-                )
+            self.is_ambiguous = any(part.shape.count(count) > 1 for part in parts)
 
     def explain(self, error: ShapeError) -> None:
         """Raise what an error of `step` may come from, if it may."""
@@ -414,8 +390,7 @@ class _Rows:
         """Row i becomes what row parents[i] was."""
         if parents == list(range(len(parents))):
             return
-        if self.model.made == 1:
-            self.in_doubt = any(shape.count(len(self.model.first)) > 1 for shape in self.first_shapes)
+        self.in_doubt = self.model.made == 1 and self.is_ambiguous
         positions = tensor(parents, dtype="int64", backend=self.model.backend)
         self.model.state = tree.map(
             lambda part: part if _is_common(part) else ops.take(part, positions, axis=self.axis), self.model.state
@@ -430,13 +405,6 @@ class _Rows:
 def _is_common(part: Any) -> bool:
     """Whether a part of a state belongs to all rows."""
     return isinstance(part, (bool, int, float)) or (isinstance(part, Tensor) and part.ndim == 0)
-
-
-def _spread(part: Tensor, axis: int) -> float:
-    """The largest difference of entries along an axis; infinities and NaN count as 0."""
-    x = part.detach().to("numpy").astype("float64")
-    x = ops.where(ops.isfinite(x), x, 0.0)
-    return ops.max(ops.max(x, axis=axis) - ops.min(x, axis=axis)).item() if x.size else 0.0
 
 
 def _one_by_one(model: _Model, choose: Callable[[Tensor], list[int]]) -> Decoded:

@@ -772,32 +772,6 @@ def test_rows_on_the_second_axis_that_are_taken_for_the_first_are_an_error(kind,
                 beam_search(step, state, first, LENGTH, width=width, stop=stop)
 
 
-@pytest.mark.parametrize("given", [False, True])
-@pytest.mark.parametrize("width", [2, 3, 4])
-def test_a_state_of_one_row_and_one_layer_that_broadcasts_along_the_wrong_axis_is_an_error(width, given, backend):
-    """(1, 1, H) repeated to (N, 1, H), and N tokens: the state becomes (N, N, H), and no operation finds a fault."""
-    rng = np.random.default_rng(width)
-    x, u, v = (as_tensor(rng.normal(size=shape), backend) for shape in ((5, 6), (6, 6), (6, 5)))
-
-    def step(tokens, h):
-        h = mg.sin(mg.expand_dims(mg.take(x, tokens, axis=0), axis=0) + (0.0 if h is None else h @ u))
-        return h[0] @ v, h
-
-    first = mg.tensor([0], dtype="int64", backend=backend)
-    start = mg.zeros((1, 1, 6), dtype="float64", backend=backend) if given else None
-    with pytest.raises(
-        ShapeError, match=rf"\({width}, {width}, 6\).* axis 0 is not the rows.* axis 1 only; rows_axis=1"
-    ):
-        beam_search(step, start, first, 4, width=width)
-
-    def turned(tokens, h):
-        logits, h = step(tokens, None if h is None else mg.permute_dims(h, (1, 0, 2)))
-        return logits, mg.permute_dims(h, (1, 0, 2))
-
-    expected = beam_search(step, start, first, 4, width=width, rows_axis=1)
-    assert beam_search(turned, start, first, 4, width=width) == expected
-
-
 @pytest.mark.parametrize("most", [2, 99])
 @pytest.mark.parametrize("rows, width", [(1, 2), (1, 3), (2, 2)])
 def test_a_memory_may_grow_by_a_step_at_each_step_and_need_not_depend_on_tokens(rows, width, most, backend):
