@@ -106,7 +106,7 @@ def sample(
     """
     if not _is_finite(temperature) or temperature < 0:
         raise ArgumentError(f"sample: temperature must be a finite number from 0, got {temperature!r}")
-    k = None if top_k is None else _count("sample", "top_k", top_k, least=1)
+    k = None if top_k is None else backends.as_count("sample", "top_k", top_k, 1)
     model = _Model("sample", step, state, first, steps, stop, forbidden)
     return _one_by_one(model, _likeliest if temperature == 0 else lambda table: _drawn(table, temperature, k))
 
@@ -158,8 +158,8 @@ def beam_search(
     >>> [(h.tokens, round(h.score, 3)) for h in beam_search(step, None, [0], 2, width=2)[0]]
     [([2, 2], -1.139), ([1, 0], -1.609)]
     """
-    width = _count("beam_search", "width", width, least=1)
-    rows_axis = _count("beam_search", "rows_axis", rows_axis, least=0)
+    width = backends.as_count("beam_search", "width", width, 1)
+    rows_axis = backends.as_count("beam_search", "rows_axis", rows_axis, 0)
     model = _Model("beam_search", step, state, first, steps, stop, forbidden)
     score, reachable = _scores(length_penalty, model.steps)
     rows = len(model.first)
@@ -273,7 +273,7 @@ class _Model:
     ):
         self.function, self.step, self.state = function, step, state
         self.first = _integers(function, "first", first)
-        self.steps = _count(function, "steps", steps, least=0)
+        self.steps = backends.as_count(function, "steps", steps, 0)
         self.stop = None if stop is None else _integers(function, "stop", [stop])[0]
         self.forbidden = sorted(set(_integers(function, "forbidden", forbidden)))
         if self.stop in self.forbidden:
@@ -482,13 +482,6 @@ def _integers(function: str, name: str, given: Any) -> list[int]:
     if found is None or any(isinstance(value, bool) for value in values):
         raise DtypeError(f"{function}: {name} must hold integers in one row, got {given}")
     return found
-
-
-def _count(function: str, name: str, given: Any, *, least: int) -> int:
-    number = backends.as_number(given)
-    if not isinstance(number, int) or isinstance(number, bool) or number < least:
-        raise ArgumentError(f"{function}: {name} must be an integer from {least}, got {given!r}")
-    return number
 
 
 def _is_finite(value: Any) -> bool:
