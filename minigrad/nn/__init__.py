@@ -32,5 +32,6 @@ from .encoder_decoder import EncoderDecoder
 from .exchange import GRU, LSTM, RNN
 from .layers import Dropout, Embedding, LayerNorm, Linear, Sequential
 from .module import Module, Parameter
-from .recurrent import Network, Recurrent, detach
+from .network import Network
+from .recurrent import Recurrent, detach
 from .topologies import Bidirectional, OneToMany, Stacked

@@ -17,6 +17,7 @@ from .. import backends, functional, ops, random, tree
 from ..errors import AnomalyError, ArgumentError, DtypeError, OutOfRangeError, ShapeError
 from ..graph import no_grad
 from ..tensor import Tensor, tensor
+from .network import words
 from .sequences import by_row, valid_steps
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
@@ -291,7 +292,7 @@ class _Model:
         """
         result = self.step(tensor(tokens, dtype="int64", backend=self.backend), self.state)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise ArgumentError(f"{self.function}: step must return (logits, state), got {_words(result)}")
+            raise ArgumentError(f"{self.function}: step must return (logits, state), got {words(result)}")
         logits, state = result
         if not isinstance(logits, Tensor):
             swapped = logits is None or any(isinstance(part, Tensor) for part in tree.leaves(logits))
@@ -487,7 +488,3 @@ def _integers(function: str, name: str, given: Any) -> list[int]:
 def _is_finite(value: Any) -> bool:
     number = backends.as_number(value)
     return isinstance(number, (int, float)) and not isinstance(number, bool) and isfinite(number)
-
-
-def _words(value: Any) -> str:
-    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"one {type(value).__name__}"

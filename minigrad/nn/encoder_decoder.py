@@ -10,7 +10,8 @@ from ..errors import ArgumentError, DtypeError, ShapeError
 from ..tensor import Tensor, tensor
 from .attention import AttentionCell, Memory
 from .module import Module
-from .recurrent import Network, Recurrent
+from .network import Network
+from .recurrent import Recurrent
 from .topologies import network, require_apart
 
 

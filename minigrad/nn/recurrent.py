@@ -9,80 +9,9 @@ from .. import backends, functional, ops, tree
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..scan import explain_scan, scan
 from ..tensor import Tensor, tensor
-from .cells import Cell, Teacher
-from .module import Module
+from .cells import Cell
+from .network import HINT, Network, words
 from .sequences import as_tensor, by_row, last_step, unbroken_steps, valid_steps, within
-
-
-class Network(Module):
-    """What runs over sequences: `Recurrent` by itself, and `Stacked` and `Bidirectional` made of such."""
-
-    input_size: int
-    output_size: int
-
-    def forward(
-        self,
-        xs: Any,
-        state: Any = None,
-        lengths: Any = None,
-        reset: Any = None,
-        memory: Any = None,
-        *,
-        reverse: bool = False,
-    ) -> tuple[Tensor, Any]:
-        self._check(memory, reverse)
-        outs, _, state = self._unrolled(xs, state, lengths, reset, memory, reverse)
-        return outs, state
-
-    def final(
-        self,
-        xs: Any,
-        state: Any = None,
-        lengths: Any = None,
-        reset: Any = None,
-        memory: Any = None,
-        *,
-        reverse: bool = False,
-    ) -> tuple[Tensor, Any]:
-        """The last output of each row (B, output_size), as many to one has it, and the state; called as the net is.
-
-        Last is what each direction computes last: forward, at a row's last step; in reverse, at its first. (In the
-        outputs these stand at different times.) It is 0 for a row of length 0.
-        """
-        self._check(memory, reverse)
-        _, last, state = self._unrolled(xs, state, lengths, reset, memory, reverse)
-        return last(), state
-
-    @property
-    def takes_memory(self) -> bool:
-        """Whether some cell of it may look at a memory."""
-        return any(cell.takes_memory for cell in self.modules() if isinstance(cell, Cell))
-
-    def _check(self, memory: Any, reverse: bool) -> None:
-        """Raise for a memory that nobody would look at, or a teacher that would tell what is yet to come."""
-        if memory is None:
-            return
-        if not self.takes_memory:
-            raise ArgumentError(
-                f"{type(self).__name__}: memory was given, but no cell of it looks at one: nn.AttentionCell does, and "
-                "cells that define prepare(xs, memory)"
-            )
-        if isinstance(memory, Teacher) and (reverse or self._goes_both_ways):
-            raise ArgumentError(
-                f"{type(self).__name__}: a Teacher feeds each step the target before it, so time must run forwards; in "
-                "reverse that would be the answer itself"
-            )
-
-    @property
-    def _goes_both_ways(self) -> bool:
-        """Whether something in it runs in reverse."""
-        return any(part._goes_both_ways for part in self.modules() if isinstance(part, Network) and part is not self)
-
-    def _unrolled(
-        self, xs: Any, state: Any, lengths: Any, reset: Any, memory: Any, reverse: bool
-    ) -> tuple[Tensor, Callable[[], Tensor], Any]:
-        """The outputs, a function that finds the last ones, and the state."""
-        raise NotImplementedError
 
 
 class Recurrent(Network):
@@ -279,7 +208,7 @@ class Recurrent(Network):
         if not is_over(state, layers) or not all(is_over(layer, directions) for layer in state):
             raise ArgumentError(
                 f"Recurrent: state must be a tuple of {layers} (layers), each a tuple of {directions} (directions) of "
-                "states of a cell, as an earlier call returned it" + _HINT
+                "states of a cell, as an earlier call returned it" + HINT
             )
         return state
 
@@ -311,7 +240,7 @@ class Recurrent(Network):
         if not (isinstance(prepared, tuple) and len(prepared) == 2 and isinstance(prepared[1], (tuple, list))):
             raise ArgumentError(
                 f"Recurrent: {type(cell).__name__}.prepare returns (xs, context), context a tuple of what every step "
-                f"is given besides; it returned {_words(prepared)}"
+                f"is given besides; it returned {words(prepared)}"
             )
         parts, context = prepared
         if not steps:
@@ -347,11 +276,11 @@ def _checked(cell: Cell, result: Any, state: Any, batch: int) -> tuple[Tensor, A
     """What a step returned. Raises where it shows that a cell, or the state it was given, does not fit."""
     name = type(cell).__name__
     if not isinstance(result, tuple) or len(result) != 2:
-        raise ArgumentError(f"Recurrent: a cell returns (out, state), {name} returned {_words(result)}")
+        raise ArgumentError(f"Recurrent: a cell returns (out, state), {name} returned {words(result)}")
     out, new_state = result
     if not isinstance(out, Tensor):
         raise ArgumentError(
-            f"Recurrent: the output of a cell is one tensor (B, ...), {name} gave {_words(out)}; several go by mg.scan"
+            f"Recurrent: the output of a cell is one tensor (B, ...), {name} gave {words(out)}; several go by mg.scan"
         )
     if out.shape[:1] != (batch,):
         raise ShapeError(
@@ -386,20 +315,13 @@ def _joined(outs: list[Tensor]) -> Tensor:
     return outs[0] if len(outs) == 1 else ops.concat(outs, axis=-1)
 
 
-def _words(value: Any) -> str:
-    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"one {type(value).__name__}"
-
-
-_HINT = "; (lengths go by name: net(xs, lengths=...))"
-
-
 def _check_state(cell: Cell, given: Any, fresh: Any) -> None:
     """Raise unless a state that was given has the structure and the shapes of the cell's own."""
 
     def leaf(own: Any, value: Any) -> None:
         shape = tuple(value.shape) if hasattr(value, "shape") else type(value).__name__
         if isinstance(value, (tuple, list, dict)) or value is None:
-            raise ArgumentError(f"expected a tensor, got {_words(value)}")
+            raise ArgumentError(f"expected a tensor, got {words(value)}")
         if isinstance(own, Tensor) and shape != own.shape and not (own.ndim == 0 and isinstance(value, (int, float))):
             raise ShapeError(f"expected {own.shape}, got {shape}")
 
@@ -407,7 +329,7 @@ def _check_state(cell: Cell, given: Any, fresh: Any) -> None:
         tree.map(leaf, fresh, given)
     except (ArgumentError, ShapeError) as error:
         raise type(error)(
-            f"Recurrent: the state must be as {type(cell).__name__}.initial_state(batch_size) makes it: {error}{_HINT}"
+            f"Recurrent: the state must be as {type(cell).__name__}.initial_state(batch_size) makes it: {error}{HINT}"
         ) from None
 
 

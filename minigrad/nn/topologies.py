@@ -11,7 +11,8 @@ from ..tensor import Tensor, tensor
 from .cells import Cell
 from .layers import Linear
 from .module import Module
-from .recurrent import _HINT, Network, Recurrent
+from .network import HINT, Network
+from .recurrent import Recurrent
 
 
 def network(owner: str, layer: Any) -> Network:
@@ -156,9 +157,7 @@ def _parts(owner: str, state: Any, count: int, what: str) -> Any:
     if state is None:
         return (None,) * count
     if not isinstance(state, (tuple, list)) or len(state) != count:
-        raise ArgumentError(
-            f"{owner}: state must be a tuple of {count} ({what}), as an earlier call returned it{_HINT}"
-        )
+        raise ArgumentError(f"{owner}: state must be a tuple of {count} ({what}), as an earlier call returned it{HINT}")
     return state
 
 
