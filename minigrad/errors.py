@@ -63,3 +63,7 @@ class GradcheckError(MinigradError, AssertionError):
 
 class CellcheckError(MinigradError, AssertionError):
     """A cell that does not keep the contract of cells; the message is the report."""
+
+
+class CheckpointError(MinigradError, ValueError):
+    """A training that cannot be gone on with: there is none, or it is of another model or other settings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 import array_api_strict
 import numpy as np
@@ -22,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """The profile that the environment names; else a quick one for the inner loop, `-m "not slow"`."""
     default = "quick" if config.option.markexpr == "not slow" else "ci"
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", default))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have their background programs ignore Ctrl-C
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -35,7 +37,8 @@ def batches(*targets: float):
 def learn(model=None, rate=0.1, loss=None, **options):
     model = model or Scalar()
     options = {"train": batches(1.0), "valid": batches(1.0), "epochs": 3, "quiet": True, **options}
-    return model, train.fit(model, optim.SGD(model.parameters(), rate), loss or model.loss, **options)
+    history = train.fit(model, optim.SGD(model.parameters(), rate), loss or model.loss, **options)
+    return model, history.epochs
 
 
 def character_task(text: str = "abcde" * 40):
@@ -56,7 +59,8 @@ def character_task(text: str = "abcde" * 40):
 
 def test_the_loss_of_a_small_task_falls_to_a_tenth():
     model, loss, data = character_task()
-    history = train.fit(model, optim.Adam(model.parameters(), 0.02), loss, data, data, epochs=12, clip=1.0, quiet=True)
+    optimizer = optim.Adam(model.parameters(), 0.02)
+    history = train.fit(model, optimizer, loss, data, data, epochs=12, clip=1.0, quiet=True).epochs
     assert [e.number for e in history] == list(range(1, 13))
     assert history[-1].train_loss < history[0].train_loss / 10
     assert history[-1].valid_loss < 0.15 < 1.0 < history[0].train_loss
@@ -211,21 +215,107 @@ def test_a_loss_that_becomes_nan_in_a_later_epoch_leaves_the_weights_of_the_best
 
 
 @pytest.mark.parametrize("when", ["training", "validation", "the first step"])
-def test_ctrl_c_ends_the_training_with_the_best_weights_so_far(when, capsys):
+def test_ctrl_c_ends_the_training_after_the_step_with_the_best_weights_so_far(when, capsys):
     model, calls = Scalar(), []
 
     def loss(batch, state):
         calls.append(batch)
-        if len(calls) == {"training": 5, "validation": 6, "the first step": 1}[when]:
-            raise KeyboardInterrupt
+        if len(calls) == {"training": 4, "validation": 6, "the first step": 1}[when]:
+            signal.raise_signal(signal.SIGINT)
         return model.loss(batch, state)
 
-    _, history = learn(model, 0.25, loss, train=batches(1.0, 1.0), valid=batches(1.0), epochs=9, quiet=False)
-    whole = 0 if when == "the first step" else 1
-    assert [e.number for e in history] == list(range(1, whole + 1))
-    assert model.value.item() == (0.75 if whole else 0.0)
-    said = "those of the best of 1 whole epochs" if whole else "the latest"
+    _, epochs = learn(model, 0.25, loss, train=batches(1.0, 1.0), valid=batches(1.0), epochs=9, quiet=False)
+    # An epoch is two steps and a validation. What is being done when Ctrl-C comes is done to its end.
+    whole = {"training": 1, "validation": 2, "the first step": 0}[when]
+    assert len(calls) == {"training": 4, "validation": 6, "the first step": 1}[when]
+    assert [e.number for e in epochs] == list(range(1, whole + 1))
+    assert model.value.item() == {"training": 0.75, "validation": 0.9375, "the first step": 0.5}[when]
+    said = f"those of the best of {whole} whole epochs" if whole else "the latest"
     assert f"stopped; the weights are {said}" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_ends_the_training_at_once_with_the_best_weights():
+    model, calls = Scalar(), []
+
+    def loss(batch, state):
+        calls.append(batch)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            calls.append("not reached")
+        return model.loss(batch, state)
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, 0.25, loss, train=batches(1.0, 1.0), valid=batches(1.0), epochs=9)
+    assert len(calls) == 5
+    assert model.value.item() == 0.75
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_where_ctrl_c_is_ignored_as_in_the_background_it_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        model = Scalar()
+        loss = lambda batch, state: (signal.raise_signal(signal.SIGINT), model.loss(batch, state))[1]
+        assert len(learn(model, 0.25, loss)[1]) == 3
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_in_another_thread_than_the_main_one_training_goes_on_as_ever():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(learn()[1]))
+    thread.start()
+    thread.join()
+    assert len(found[0]) == 3
+
+
+def test_patience_ends_the_training_after_so_many_epochs_without_improvement(capsys):
+    # A rate of 1 throws v to the other side of the training target: validation is 1, 25, 1, 25.
+    model, epochs = learn(Scalar(3.0), 1.0, train=batches(0.0), valid=batches(-2.0), epochs=9, patience=2, quiet=False)
+    assert [e.valid_loss for e in epochs] == [1.0, 25.0, 1.0]
+    assert model.value.item() == -3.0
+    assert "no better since epoch 1: done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("goal, epochs", [(0.3, 1), (0.1, 2), (0.0625, 2), (0.06, 3), (0.0, 5)])
+def test_a_goal_ends_the_training_when_the_loss_in_validation_is_no_larger(goal, epochs, capsys):
+    # v comes half of the way to 1 in each epoch of one step: validation is 1/4, 1/16, 1/64, ...
+    model, done = learn(rate=0.25, epochs=5, goal=goal, quiet=False)
+    assert [e.valid_loss for e in done] == [0.25**n for n in range(1, epochs + 1)]
+    assert model.value.item() == 1 - 0.5**epochs
+    assert ("the goal is reached: done" in capsys.readouterr().out) == (epochs < 5)
+
+
+@pytest.mark.parametrize("wrong", [{"patience": 0}, {"resume": True}])
+def test_what_makes_no_sense_is_refused_by_name(wrong):
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        learn(**wrong)
+
+
+def test_a_model_is_left_ready_for_use():
+    model, _ = learn()
+    assert not model.training
+    assert not model.dropout.training
+
+
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_a_nan_names_where_it_came_up(where):
+    model = Scalar()
+    loss = lambda batch, state: (model.loss(batch, state)[0] * (math.nan if batch[0].item() == 7 else 1.0), state)
+    wrong = {"train": batches(1.0, 7.0)} if where == "training" else {"valid": batches(7.0)}
+    with pytest.raises(AnomalyError, match="step 2 of epoch 1" if where == "training" else "in validation is nan"):
+        learn(model, 0.1, loss, **wrong)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_ends_the_training_too():
+    model = Scalar(1e-30)
+    loss = lambda batch, state: ((model.value**0.25).sum() * 1e25, state)
+    with pytest.raises(AnomalyError, match="with a gradient norm of inf"):
+        learn(model, 0.1, loss)
 
 
 def test_quiet_says_nothing(capsys):
