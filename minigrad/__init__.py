@@ -7,6 +7,8 @@ mg.tanh(x).sum().backward()
 x.grad
 """
 
+from typing import Any
+
 from . import ctc, data, errors, io, nn, ops, optim, random, train, tree
 from .backends import bool_, float32, float64, int32, int64, use
 from .check import check_cell, detect_anomaly, gradcheck
@@ -101,3 +103,12 @@ from .tensor import Tensor, tensor
 from .transforms import grad, hvp, jvp, remat, value_and_grad, vjp
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`mg.viz`, on first use: it needs matplotlib, which the rest does not."""
+    if name == "viz":
+        import minigrad.viz as viz  # `from . import viz` would ask this function again
+
+        return viz
+    raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
