@@ -1,7 +1,8 @@
 """A character language model: a recurrent network that learns to write like a text, one character at a time.
 
-    python -m models.char_lm                         train on Python's own documentation, beside Markov models
-    python -m models.char_lm --text FILE             train on a text of yours
+    python -m models.char_lm                      train on Python's own documentation, beside Markov models
+    python -m models.char_lm --data FILE          train on a text of yours, UTF-8
+    python -m models.char_lm --cell all           every cell, in one table
     python -m models.char_lm --sample-only --prompt "The " --temperature 0.5
 
 The network reads a character and predicts the next: P(text) = P(c1) P(c2 | c1) P(c3 | c1 c2) ... Its quality is
@@ -12,40 +13,138 @@ predicts from the last k characters alone, is the baseline.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import sys
 import textwrap
 import time
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 import minigrad as mg
-from minigrad import data, nn, optim, train
+from minigrad import data, errors, nn, optim, train
 from models import ngram
+from models.command_line import CELLS, CommandLine, fail, positive, table
 
-CELLS = {"elman": nn.ElmanCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
 STEPS, ROWS = 64, 32  # of a window of truncated backpropagation through time
 BITS = train.Measure("bits/char", lambda nats: nats / math.log(2))
+
+command = CommandLine(
+    "char_lm", __doc__, data="plain text", cell="lstm", cells=["all"], hidden=256, epochs=6, rate=1.2e-2
+)
+command.add_argument("--sample-only", action="store_true", help="train nothing: write with the weights in --out")
+command.add_argument("--prompt", metavar="TEXT", help="what the sample begins with (without: 'The ')")
+command.add_argument(
+    "--temperature", type=float, default=0.7, metavar="T", help="of the sample: 1 as learned, lower safer, 0 likeliest"
+)
+command.add_argument("--length", type=positive(int), default=500, metavar="N", help="characters to write")
 
 
 class CharModel(nn.Module):
     """Characters (T, B) to the logits of the next ones (T, B, characters): embedding, recurrent layer, linear layer."""
 
-    def __init__(self, characters: int, cell: str, hidden: int, embedding: int = 64):
+    def __init__(self, characters: int, cell: Any, hidden: int, embedding: int = 64):
         self.embedding = nn.Embedding(characters, embedding)
-        self.recurrent = nn.Recurrent(CELLS[cell], embedding, hidden)
-        self.output = nn.Linear(hidden, characters)
+        self.recurrent = nn.Recurrent(cell, embedding, hidden)
+        self.output = nn.Linear(self.recurrent.output_size, characters)
 
     def forward(self, characters: mg.Tensor, state: Any = None) -> tuple[mg.Tensor, Any]:
         hs, state = self.recurrent(self.embedding(characters), state)
         return self.output(hs), state
 
+    def loss(self, batch: tuple[np.ndarray, np.ndarray], state: Any) -> tuple[mg.Tensor, Any]:
+        """The mean cross entropy of the next characters, and the state to go on from."""
+        inputs, targets = (mg.tensor(part) for part in batch)
+        logits, state = self(inputs, state)
+        return mg.cross_entropy(logits, targets), state
 
-def sample(model: CharModel, vocabulary: data.CharVocabulary, prompt: str, length: int, temperature: float) -> str:
+
+def build(about: dict[str, Any]) -> CharModel:
+    """The network that these words were said about."""
+    return CharModel(len(about["characters"]), command.cell(about["cell"]), about["hidden"])
+
+
+@command
+def main(options: argparse.Namespace) -> None:
+    """The program; see --help."""
+    if not 0 <= options.temperature < math.inf:
+        fail(f"--temperature: must be 0 or more, got {options.temperature}")
+    if options.sample_only:
+        model, about = command.load(options, build)
+        show_sample(model, data.CharVocabulary(about["characters"]), options)
+        return
+
+    text = read(options)
+    vocabulary = data.CharVocabulary(text)
+    check_prompt(options.prompt, vocabulary)
+    tokens = vocabulary.encode(text)
+    seen = int(len(tokens) * 0.9)
+    learned = min(int(len(tokens) * 0.88), seen - 2)
+    parts = {"train": tokens[:learned], "validation": tokens[learned:seen], "held out": tokens[seen:]}
+    print(f"{len(text):,} characters, {len(vocabulary)} distinct:", end=" ")
+    print(", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
+    order = min(6, seen - 1)
+    markov = ngram.bits_per_symbol(tokens[:seen], tokens[seen:], tokens[:seen], len(vocabulary), order)
+
+    rows: list[list[Any]] = [[f"Markov model of order {k}", bits, "", ""] for k, bits in enumerate(markov)]
+    best: tuple[float, str, CharModel | None] = (math.inf, "", None)
+    for cell in CELLS if options.cell == "all" else [options.cell]:
+        mg.seed(options.seed)
+        model = CharModel(len(vocabulary), command.cell(cell), options.hidden)
+        start = time.perf_counter()
+        print(f"\n{cell} of {options.hidden} units, {model.num_parameters:,} weights")
+        try:
+            bits = learn(model, cell, parts, vocabulary, options)
+        except errors.AnomalyError as error:
+            if options.cell != "all":
+                raise
+            print(error)
+            bits = math.nan
+        rows.append([cell, bits, f"{model.num_parameters:,}", f"{time.perf_counter() - start:.0f} s"])
+        best = min(best, (bits, cell, model), key=lambda each: each[0])
+
+    print("\nheld out\n")
+    print(table(["model", "bits/char", "weights", "time"], rows))
+    gain = min(markov) - best[0]
+    print(f"\n{best[1]} is {abs(gain):.3f} {'below' if gain >= 0 else 'above'} the best Markov model")
+    if best[2] is not None:
+        show_sample(best[2], vocabulary, options)
+    folder = options.out / (best[1] if options.cell == "all" else "")
+    print(f"\nweights saved in {folder}; write more with --out {folder} --sample-only --prompt TEXT")
+
+
+def learn(
+    model: CharModel,
+    cell: str,
+    parts: dict[str, np.ndarray],
+    vocabulary: data.CharVocabulary,
+    options: argparse.Namespace,
+) -> float:
+    """Train, and return the bits per character on the part that is held out."""
+
+    def windows(part: str) -> data.ContinuousBatches:
+        rows = max(1, min(ROWS, len(parts[part]) // STEPS))
+        return data.ContinuousBatches(parts[part], batch_size=rows, length=STEPS)
+
+    batches = windows("train")
+    steps = options.epochs * len(batches)
+    rate = optim.warmup(min(150, steps), optim.cosine(options.rate, steps))
+    command.fit(
+        options,
+        model,
+        model.loss,
+        batches,
+        windows("validation"),
+        optimizer=optim.Adam(model.parameters(), rate, betas=(0.9, 0.99)),
+        clip=0.25,
+        item="char",
+        measure=BITS,
+        about={"cell": cell, "characters": vocabulary.characters},
+        run=cell if options.cell == "all" else "",
+    )
+    return BITS.value(train.evaluate(model, model.loss, windows("held out")))
+
+
+def sample(model: nn.Module, vocabulary: data.CharVocabulary, prompt: str, length: int, temperature: float) -> str:
     """A text that begins with the prompt and goes on for so many characters.
 
     temperature: the logits are divided by it; below 1 the model plays safe, at 0 it takes the likeliest character.
@@ -66,81 +165,7 @@ def sample(model: CharModel, vocabulary: data.CharVocabulary, prompt: str, lengt
     return vocabulary.decode(numbers)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The program; see --help."""
-    options = parse(arguments)
-    try:
-        mg.use(options.backend)
-    except mg.MinigradError as error:
-        fail(f"--backend {options.backend}: {error}")
-    mg.seed(options.seed)
-    if options.sample_only:
-        model, vocabulary = load(options.weights)
-        show_sample(model, vocabulary, options)
-        return
-
-    check_writable(options.weights)
-    text = read(options.text)
-    vocabulary = data.CharVocabulary(text)
-    check_prompt(options.prompt, vocabulary)
-    tokens = vocabulary.encode(text)
-    seen = int(len(tokens) * 0.9)
-    learned = min(int(len(tokens) * 0.88), seen - 2)
-    parts = {"train": tokens[:learned], "validation": tokens[learned:seen], "held out": tokens[seen:]}
-    print(f"{len(text):,} characters, {len(vocabulary)} distinct:", end=" ")
-    print(", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
-
-    def windows(part: np.ndarray) -> data.ContinuousBatches:
-        rows = max(1, min(ROWS, len(part) // STEPS))
-        return data.ContinuousBatches(part, batch_size=rows, length=STEPS)
-
-    model = CharModel(len(vocabulary), options.cell, options.hidden)
-    batches = windows(parts["train"])
-    steps = options.epochs * len(batches)
-    rate = optim.warmup(min(150, steps), optim.cosine(options.lr, steps))
-    optimizer = optim.Adam(model.parameters(), rate, betas=(0.9, 0.99))
-    print(f"{options.cell} of {options.hidden} units, {model.num_parameters:,} weights, {steps:,} steps of Adam")
-
-    def loss(batch: tuple[np.ndarray, np.ndarray], state: Any) -> tuple[mg.Tensor, Any]:
-        inputs, targets = (mg.tensor(part) for part in batch)
-        logits, state = model(inputs, state)
-        return mg.cross_entropy(logits, targets), state
-
-    def save(epoch: train.Epoch) -> None:
-        about = {"cell": options.cell, "hidden": options.hidden, "characters": vocabulary.characters}
-        mg.io.save(options.weights, model.state_dict(), {"char_lm": json.dumps(about)})
-
-    start = time.perf_counter()
-    history = train.fit(
-        model,
-        optimizer,
-        loss,
-        batches,
-        windows(parts["validation"]),
-        epochs=options.epochs,
-        clip=0.25,
-        item="char",
-        measure=BITS,
-        on_best=save,
-    )
-    print(f"trained in {time.perf_counter() - start:.0f} s")
-
-    bits = BITS.value(train.evaluate(model, loss, windows(parts["held out"])))
-    order = min(6, seen - 1)
-    markov = ngram.bits_per_symbol(tokens[:seen], tokens[seen:], tokens[:seen], len(vocabulary), order)
-    print("\nbits per character, held out\n")
-    best = min(markov)
-    for k, value in enumerate(markov):
-        print(f"  Markov model of order {k}    {value:.3f}{'   the best of these' if k == markov.index(best) else ''}")
-    gain = best - bits
-    side = "below" if gain >= 0 else "above"
-    print(f"  {options.cell:<24} {bits:.3f}   {abs(gain):.3f} {side} the best Markov model")
-    show_sample(model, vocabulary, options)
-    if history:
-        print(f"\nweights saved in {options.weights}; write more with --sample-only --prompt TEXT")
-
-
-def show_sample(model: CharModel, vocabulary: data.CharVocabulary, options: argparse.Namespace) -> None:
+def show_sample(model: nn.Module, vocabulary: data.CharVocabulary, options: argparse.Namespace) -> None:
     """Print a paragraph that the model writes."""
     check_prompt(options.prompt, vocabulary)
     prompt = options.prompt or ("The " if all(c in vocabulary for c in "The ") else vocabulary.characters[0])
@@ -149,46 +174,16 @@ def show_sample(model: CharModel, vocabulary: data.CharVocabulary, options: argp
     print(textwrap.indent(text.strip("\n"), "  "))
 
 
-def read(path: str | None) -> str:
+def read(options: argparse.Namespace) -> str:
     """The text to learn: of the file, or without one the help topics that every Python carries."""
-    if path is None:
+    if options.data is None:
         from pydoc_data.topics import topics
 
         return "\n".join(topics[name] for name in sorted(topics))
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        fail(f"--text {path}: {error.strerror or error}")
-    except UnicodeDecodeError as error:
-        fail(f"--text {path}: not UTF-8 at byte {error.start}; convert it first (iconv -t UTF-8)")
+    text = data.read_text(options.data)
     if len(text) <= STEPS:
-        fail(f"--text {path}: {len(text)} characters are too few; one sequence takes {STEPS + 1}")
+        fail(f"--data {options.data}: {len(text)} characters are too few; one sequence takes {STEPS + 1}")
     return text
-
-
-def load(path: Path) -> tuple[CharModel, data.CharVocabulary]:
-    """The model in a file of weights, and its vocabulary."""
-    try:
-        weights, metadata = mg.io.load(path)
-        about = json.loads(metadata["char_lm"])
-        vocabulary = data.CharVocabulary(about["characters"])
-        model = CharModel(len(vocabulary), about["cell"], about["hidden"])
-        model.load_state_dict(weights)
-    except FileNotFoundError:
-        fail(f"--weights {path}: there is no such file; train first, without --sample-only")
-    except (mg.MinigradError, KeyError, ValueError, TypeError):
-        fail(f"--weights {path}: not weights that this program saved")
-    return model, vocabulary
-
-
-def check_writable(path: Path) -> None:
-    """End the program if the weights could not be saved there, before it has trained for long."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fail(f"--weights {path}: {error.strerror or error}")
-    if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK):
-        fail(f"--weights {path}: cannot be written")
 
 
 def check_prompt(prompt: str | None, vocabulary: data.CharVocabulary) -> None:
@@ -198,60 +193,5 @@ def check_prompt(prompt: str | None, vocabulary: data.CharVocabulary) -> None:
         fail(f"--prompt: {', '.join(map(repr, unknown))} does not occur in the text that the model learned")
 
 
-def fail(message: str) -> NoReturn:
-    """End the program with one line and exit code 2."""
-    print(f"char_lm: {message}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m models.char_lm",
-        description="Train a recurrent network to write like a text, and compare it with Markov models.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--text", metavar="FILE", help="the text to learn, UTF-8 (None: Python's documentation)")
-    parser.add_argument("--cell", choices=CELLS, default="lstm", help="the recurrent cell")
-    parser.add_argument("--hidden", type=positive(int), default=256, metavar="H", help="units of the recurrent layer")
-    parser.add_argument("--epochs", type=positive(int), default=6, metavar="N", help="passes over the training part")
-    parser.add_argument("--lr", type=positive(float), default=1.2e-2, metavar="R", help="highest learning rate")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights and the sample")
-    parser.add_argument("--backend", choices=["numpy", "cupy"], default="numpy", help="where to compute")
-    parser.add_argument("--weights", type=Path, default="runs/char_lm.safetensors", metavar="FILE", help="of the model")
-    parser.add_argument("--sample-only", action="store_true", help="train nothing: read the weights and write a sample")
-    parser.add_argument("--prompt", metavar="TEXT", help="what the sample begins with (None: 'The ')")
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.7,
-        metavar="T",
-        help="of the sample: 1 as learned, lower safer, 0 the likeliest",
-    )
-    parser.add_argument("--length", type=positive(int), default=500, metavar="N", help="characters to write")
-    options = parser.parse_args(arguments)
-    if not 0 <= options.temperature < math.inf:
-        fail(f"--temperature: must be 0 or more, got {options.temperature}")
-    if options.seed < 0:
-        fail(f"--seed: must be 0 or more, got {options.seed}")
-    return options
-
-
-def positive(kind: type) -> Any:
-    """A reader of positive numbers for the command line."""
-
-    def number(text: str) -> Any:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"must be positive, got {text}")
-        return value
-
-    number.__name__ = kind.__name__
-    return number
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    main()
