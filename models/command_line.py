@@ -95,6 +95,7 @@ class CommandLine(argparse.ArgumentParser):
         self.name, self.words_for_cells = name, tuple(cells)
         self.arguments: list[str] = []
         self.started = ""
+        self.users_cells: dict[str, Callable[..., nn.Cell]] = {}
         add = self.add_argument
         if data is not None:
             add("--data", metavar="FILE", type=Path, help=f"learn from a file of yours: {data}")
@@ -121,7 +122,7 @@ class CommandLine(argparse.ArgumentParser):
         """Make a function of the options the program."""
 
         def program(arguments: Sequence[str] | None = None) -> None:
-            self.started = ""
+            self.started, self.users_cells = "", {}
             if hasattr(sys.stdout, "reconfigure"):
                 sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a question mark
             self.arguments = [str(a) for a in (sys.argv[1:] if arguments is None else arguments)]
@@ -168,8 +169,12 @@ class CommandLine(argparse.ArgumentParser):
 
     def cell(self, name: str) -> Callable[..., nn.Cell]:
         """The cells by this name: a factory of input and hidden size. FILE.py:CLASS finds one in a file."""
-        if name in CELLS:
-            return CELLS[name]
+        if name not in CELLS and name not in self.users_cells:
+            self.users_cells[name] = self._cell_in_file(name)  # once: a file may do more than define a cell
+        return CELLS.get(name) or self.users_cells[name]
+
+    def _cell_in_file(self, name: str) -> Callable[..., nn.Cell]:
+        """The cell that FILE.py:CLASS names, tried over a short sequence. Ends the program if it is none."""
         file, colon, attribute = name.rpartition(":")
         if not colon:
             fail(

@@ -306,6 +306,24 @@ def test_a_cell_of_ones_own_is_found_in_a_file(tmp_path):
             command.cell(name)
 
 
+def test_a_file_of_cells_is_run_once_and_what_it_does_to_the_random_numbers_has_no_effect(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import minigrad as mg\nfrom minigrad import nn\nmg.seed(1)\nprint('run')\n"
+        "class Mine(nn.ElmanCell):\n    pass\n"
+    )
+    command = CommandLine("counter", "Count.", cell="elman")
+
+    @command
+    def main(options):
+        weights = [command.cell(options.cell)(2, 2).weight_hh.tolist() for _ in range(2)]
+        print("drawn", weights)
+
+    mine = run(main, "--cell", f"{path}:Mine", "--out", tmp_path / "out")[1]
+    elman = run(main, "--cell", "elman", "--out", tmp_path / "out")[1]
+    assert mine == "run\n" + elman
+
+
 # Tables and rows
 
 
