@@ -357,3 +357,10 @@ def test_no_bytes_whatever_make_a_reader_fail_with_anything_but_its_own_error(fi
             assert str(error).startswith(str(file))
         else:
             assert len(found) > 0 or read is data.read_text
+
+
+@pytest.mark.parametrize("text, line", [("1\tthe\tthe\tDET\t_\t_\t2\tdet\t_\t_\n", 1), ("# text = the cat\n", 1)])
+def test_the_columns_of_conll_u_are_named_with_the_way_out(tmp_path, text, line):
+    (tmp_path / "tags").write_text(text)
+    with pytest.raises(FileFormatError, match=rf"line {line}: .* got CoNLL-U; .*cut -f 2,4"):
+        data.read_tagged(tmp_path / "tags")

@@ -160,3 +160,13 @@ def test_empty_captions_and_too_few_pictures_are_told(pictures, tmp_path):
 def test_help_names_the_ways():
     code, out, _ = run(caption.main, "--help")
     assert code == 0 and "--into {state,input,both,all}" in out
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    pixels = np.zeros((20, 20, 4))
+    pixels[:10, :, 3] = 1  # black above, and nothing at all below
+    imsave(tmp_path / "a.png", pixels)
+    (tmp_path / "list.tsv").write_text("".join(f"a.png\tblack {i}\n" for i in range(12)))
+    parts = caption.read(caption.command.parse_args(["--data", str(tmp_path / "list.tsv")]))
+    picture = parts["train"][0].picture
+    assert (picture[:10] == 0).all() and (picture[10:] == 1).all()

@@ -148,6 +148,32 @@ def test_going_on_under_other_settings_is_refused_by_name(tmp_path, change):
     assert f"was begun with {change[0][2:]} = " in err
 
 
+def test_going_on_with_other_examples_is_refused_by_name(tmp_path):
+    def learner(stop_at=None):
+        command = CommandLine("counter", "Count.", hidden=8, epochs=3, rate=0.1)
+        command.add_argument("--examples", type=positive(int), default=20)
+        calls = []
+
+        @command
+        def main(options):
+            model = Counter()
+
+            def loss(batch, state):
+                calls.append(batch)
+                if len(calls) == stop_at:
+                    signal.raise_signal(signal.SIGINT)
+                return model.loss(batch, state)
+
+            batches = [(np.ones(4, "float32"),)] * options.examples
+            command.fit(options, model, loss, batches, batches[:1])
+
+        return main
+
+    assert run(learner(stop_at=5), "--out", tmp_path)[0] == 130
+    code, _, err = run(learner(), "--out", tmp_path, "--resume", "--examples", 30)
+    assert code == 2 and "was begun with examples = 20, not 30" in err
+
+
 def test_a_program_is_repeated_exactly_and_leaves_the_random_numbers_of_its_caller_alone(tmp_path):
     with mg.seed(5):
         expected = mg.random.normal((2,)).tolist()

@@ -250,3 +250,8 @@ def test_help_says_what_the_trivial_answers_are_and_what_the_options_do():
 def test_gates_learn_to_add_and_to_order_over_forty_steps_where_tanh_does_not(tmp_path):
     out = run(long_memory.main, "--task", "adding", "order", "--cell", "elman", "gru", "--out", tmp_path)[1]
     assert [row["verdict"] == "solved" for row in table_of(out)] == [False, True, False, True]
+
+
+def test_two_cells_of_one_class_name_have_a_folder_each():
+    names = [*long_memory.CELLS, "a.py:Mine", "b.py:Mine", "c/a.py:Mine"]
+    assert len({long_memory.folder(name) for name in names}) == len(names)
