@@ -6,6 +6,8 @@ import gc
 import os
 import signal
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the tests run side by side; NumPy reads it when it is imported
+
 import array_api_strict
 import numpy as np
 import pytest
