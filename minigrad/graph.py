@@ -73,6 +73,9 @@ class Watcher:
     def made(self, name: str, node: Node | None, inputs: Sequence[Any], output: Any) -> None:
         """The operation `name` has made `output`, an array or a list of arrays, from arrays and numbers."""
 
+    def step(self, t: int | None) -> None:
+        """A loop that runs step by step begins with step t of its sequence; None: it has ended."""
+
     def pulled(self, node: Node, cotangent: Any, made: Any) -> None:
         """The backward formula of `node` has made `made` of its cotangent, added up with what was there before."""
 
@@ -98,6 +101,13 @@ class Node:
         wanted: the parents that matter (None: all); for another one anything may stand in the answer.
         """
         raise GraphError(f"{self.name} has no rule to pull a cotangent back")
+
+    def unrolled(self) -> Sequence[Node | None]:
+        """For a node that stands for a graph of its own, as a compiled loop does: the nodes of its outputs in there.
+
+        None for an output that needs no gradient; nothing, for all other nodes.
+        """
+        return ()
 
     def release(self) -> None:
         """Let go of the parents and of whatever was saved for them."""

@@ -410,6 +410,11 @@ class _Scan(Node):
     def pull(self, g: Any, traced: bool, wanted: Collection[Node] | None) -> Sequence[Any]:
         return self.call.pull_traced(g) if traced else self.call.pull(g, self.runs, self.fixed, self.xs)
 
+    def unrolled(self) -> Sequence[Node | None]:
+        with enable_grad():
+            call = self.call
+            return [y.node for y in tree.leaves(eager.loop(call.step, call.xs, call.init, call.context, call.reverse))]
+
     def release(self) -> None:
         self.parents, self.call, self.runs, self.fixed, self.xs = None, None, (), {}, []  # type: ignore[assignment]
 

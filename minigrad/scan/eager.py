@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import ops, tree
 from ..errors import ArgumentError
+from ..graph import watcher
 
 
 def loop(step: Callable[..., Any], xs: Any, init: Any, context: Any, reverse: bool) -> tuple[Any, Any]:
@@ -14,12 +15,17 @@ def loop(step: Callable[..., Any], xs: Any, init: Any, context: Any, reverse: bo
     slices = [ops.unstack(x) for x in tree.leaves(xs)]
     order = range(len(slices[0]))
     state, outs = init, []
+    watch = watcher.get()
     for t in reversed(order) if reverse else order:
+        if watch is not None:
+            watch.step(t)
         parts = iter([x[t] for x in slices])
         out, new_state = pair(step(tree.map(lambda _, parts=parts: next(parts), xs), state, *context))
         check_structure(state, new_state)
         state = new_state
         outs.append(out)
+    if watch is not None:
+        watch.step(None)
     if reverse:
         outs.reverse()
     return tree.map(lambda *steps: ops.stack(steps), outs[0], *outs[1:]), state

@@ -14,6 +14,7 @@ except ImportError as _error:
     ) from None
 
 from .gates import gates
+from .graph import Svg, graph
 from .lattice import ctc_lattice, ctc_occupancy
 from .lines import curves, gradient_flow
 from .style import Picture

@@ -56,6 +56,8 @@ def gates(
         ax.set_title(style.plain(name))
         ax.set_ylabel(style.plain(y, None))
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+        if array.shape[1] == 1:
+            ax.set_yticks([0])
         ax.tick_params(length=2)
         ax.set_xticks([])  # the tokens stand below the last
     style.name_columns(panels[-1], words, cell)

@@ -174,7 +174,7 @@ def ctc_lattice(
     style.name_rows(bottom, [words[k] for k in found.states], below / size)
     bottom.set(xlabel="frame", ylabel="state")
     surprise = -found.log_probability
-    bottom.set_title(f"Alignments of the labels, the likeliest as a line; loss −log p = {surprise:.4g} nats")  # noqa: RUF001
+    bottom.set_title(f"Alignments of the labels, the likeliest as a line; loss −log p = {surprise:.4g} nats")
     bottom.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
     top.legend(loc="upper left", bbox_to_anchor=(1.01, 1.03))
     return made
@@ -188,10 +188,14 @@ def _posteriors(ax: Axes, y: np.ndarray, labels: list[int], words: list[str], bl
     others.sort(key=lambda k: (-y[:, k].max(), k))
     own = first + others[: max(_MOST - len(first), 0)]
     rest = [k for k in range(y.shape[1]) if k != blank and k not in own]
-    ax.fill_between(frames, y[:, blank], color=style.PALE, linewidth=0, label=f"{words[blank]} (blank)")
+    ax.fill_between(
+        frames, y[:, blank], color=style.PALE, linewidth=0, label=style.in_legend(f"{words[blank]} (blank)")
+    )
     ax.plot(frames, y[:, blank], color=style.GREY, linewidth=0.8)
     for i, k in enumerate(own):
-        ax.plot(frames, y[:, k], label=words[k], markevery=style.marks(len(y), i), **style.line_style(i))
+        ax.plot(
+            frames, y[:, k], label=style.in_legend(words[k]), markevery=style.marks(len(y), i), **style.line_style(i)
+        )
     if rest:
         ax.plot(
             frames, y[:, rest].sum(axis=1), color="black", linestyle=style.DOTTED, label=f"{len(rest)} others, summed"

@@ -134,7 +134,7 @@ def _chart(
     ax = made.add_subplot()
     for i, (name, (xs, ys)) in enumerate(lines.items()):
         ys = np.where(np.isfinite(ys) & ~(log & (ys == 0)), ys, np.nan)
-        ax.plot(xs, ys, label=labels[name], markevery=style.marks(len(xs), i), **style.line_style(i))
+        ax.plot(xs, ys, label=style.in_legend(labels[name]), markevery=style.marks(len(xs), i), **style.line_style(i))
     ax.set(xlabel=style.plain(x, None), ylabel=style.plain(y, None))
     ax.grid(True)
     if all((xs == np.round(xs)).all() for xs, _ in lines.values()):
@@ -156,7 +156,9 @@ def _chart(
 def _baselines(ax: Axes, levels: Mapping[str, float], log: bool) -> None:
     """Dotted lines, each with its name at its right end; names that would overlap move apart."""
     for name, level in levels.items():
-        ax.axhline(level, color="black", linestyle=style.DOTTED, linewidth=1.4, label=style.plain(name))
+        ax.axhline(
+            level, color="black", linestyle=style.DOTTED, linewidth=1.4, label=style.in_legend(style.plain(name))
+        )
     ax.set_ylim(*ax.get_ylim())  # and so they stay, as places depend on them
     low, high = (log10(v) if log else v for v in ax.get_ylim())
     wanted = [((log10(v) if log else v) - low) / (high - low) for v in levels.values()]

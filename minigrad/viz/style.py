@@ -245,6 +245,11 @@ def widest(labels: Sequence[str], size: float = SMALL) -> float:
     return max((width_of(label, size) for label in set(labels)), default=0.0)
 
 
+def in_legend(label: str) -> str:
+    """A label that a legend shows; matplotlib leaves out those that begin with an underscore."""
+    return f" {label}" if label.startswith("_") else label
+
+
 def legend_columns(labels: Sequence[str], width: float) -> int:
     """How many columns a legend may have in a picture of this width in inches."""
     return max(1, min(len(labels), int((width - 0.4) / (widest(labels) + 0.75))))

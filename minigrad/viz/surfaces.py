@@ -145,7 +145,7 @@ def _path(ax: Axes, number: int, name: str, points: np.ndarray, limits: Any) -> 
         markersize=2.5,
         markevery=style.marks(len(points), number),
         path_effects=halo,
-        label=label,
+        label=style.in_legend(label),
     )
     begin: dict[str, Any] = {"color": colour, "markerfacecolor": "white", "markersize": 8}
     ax.plot(*finite[-1], linestyle="", marker="s", color=colour, markeredgecolor="white", markersize=7, zorder=4)

@@ -258,3 +258,8 @@ def test_bad_surfaces_are_named(x, y, z, options, said):
     with pytest.raises((ArgumentError, ShapeError)) as error:
         viz.surface(x, y, z, **options)
     assert str(error.value).startswith("surface: ") and said in str(error.value)
+
+
+def test_a_single_unit_is_number_0():
+    figure = viz.gates({"forget": np.ones((4, 1))}, "abcd")
+    assert list(figure.axes[0].get_yticks()) == [0]

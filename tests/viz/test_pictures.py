@@ -137,3 +137,13 @@ def test_lines_differ_without_colour():
     assert len({(str(look["linestyle"]), look["marker"]) for look in looks}) == 36
     assert len({str(look["linestyle"]) for look in looks[:4]}) == 4
     assert style.DOTTED not in style.DASHES
+
+
+def test_a_name_that_begins_with_an_underscore_stands_in_the_legend_too():
+    pictures = [
+        viz.curves({"_train": [1.0, 2.0], "valid": [2.0, 1.0]}, baseline={"least": 0.5}),
+        viz.ctc_lattice(np.log(np.full((3, 3), 1 / 3)), [1, 2], ["_", "_a", "b"]),
+    ]
+    legends = [(*picture.legends, picture.axes[0].get_legend())[0] for picture in pictures]
+    shown = [[text.get_text().strip() for text in legend.get_texts()] for legend in legends]
+    assert shown == [["_train", "valid"], ["_ (blank)", "_a", "b"]]
