@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import backends
+from . import backends, html
 from .errors import DtypeError, GraphError, InPlaceError, ShapeError
 from .graph import Leaf, Node, backpropagate
 
@@ -95,6 +95,12 @@ class Tensor:
         notes += ["requires_grad=True"] if isinstance(self.node, Leaf) else []
         notes += [f"from={self.node.name}"] if self.node is not None and not isinstance(self.node, Leaf) else []
         return f"tensor({', '.join([text, *notes])})"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        made = "" if self.node is None else f"made by {self.node.name}"
+        note = "requires a gradient" if isinstance(self.node, Leaf) else made
+        return html.of_array(type(self).__name__, self.data, note, None if self.grad is None else self.grad.data)
 
     # The graph
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .. import backends
+from .. import backends, html
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..graph import Leaf
 from ..tensor import Tensor
@@ -170,6 +170,12 @@ class Module:
         lines = [f"{type(self).__name__}({self.num_parameters:,} parameters)"]
         lines += [f"  {name}: {value.dtype}{list(value.shape)}" for name, value in self.named_tensors().items()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: its parameters and other tensors by name."""
+        tensors = self.named_tensors().items()
+        rows = [(name, value.data, isinstance(value, Parameter), value.requires_grad) for name, value in tensors]
+        return html.of_weights(type(self).__name__, self.num_parameters, rows)
 
 
 def _some(names: Iterable[str]) -> str:
