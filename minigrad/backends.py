@@ -11,7 +11,7 @@ import os
 from contextvars import ContextVar, Token
 from math import prod
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +44,12 @@ class Namespace:
                 setattr(self, function, getattr(module, function))
         self.floating = frozenset(self.dtype(name) for name in FLOATING)
 
-    if TYPE_CHECKING:  # the functions of the standard
-
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not here. For a type checker: there are the functions of the standard."""
+        raise AttributeError(
+            f"xp.{name}: a formula has operators, indexing by xp.index, and these functions: "
+            f"{', '.join(sorted(STANDARD))}, sigmoid, solve, split, unstack"
+        )
 
     def __repr__(self) -> str:
         return f"<the arrays of {self.name}>"

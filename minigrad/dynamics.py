@@ -66,7 +66,7 @@ def gradient_flow(net: nn.Module, xs: Any, loss: Callable[..., Tensor], **argume
         spectral norm of W_h > 1      needed for it to explode, and not enough (Pascanu et al. 2013)
 
     Texts that put the largest eigenvalue there (`spectral_radius`) are right for symmetric W_h alone. In general it is
-    smaller than the norm, and bounds nothing: powers of [[0.9, 10], [0, 0.9]] first grow to more than 40. It says how
+    smaller than the norm, and bounds nothing: powers of [[0.9, 10], [0, 0.9]] first grow to 38.7. It says how
     the powers of one matrix behave in the end, as radius^n; that is a linear network after many steps. With tanh even a
     large radius need not explode, since units that saturate have tanh' near 0.
 

@@ -77,7 +77,7 @@ def temporal_order(steps: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]
     return tokens, 2 * first + second
 
 
-NOUNS = ("cat", "dog", "bird", "fox", "bear")
+NOUNS = ("cat", "dog", "bird", "goat", "bear")
 VERBS = ("ran", "sat", "saw", "ate", "slept", "barked")
 PLACES = ("garden", "house", "river", "forest")
 WORDS = (

@@ -74,6 +74,8 @@ class Op(Node):
         for parent, rule in zip(self.parents, plan.rules):  # type: ignore[arg-type]
             if wanted is None or parent in wanted:
                 gp = rule(g, saved, xp)
+                if gp is None:
+                    raise GraphError(f"a rule of {self.name} returned None instead of a cotangent; return is missing")
                 pulled.append(gp if gp.shape == parent.shape else unbroadcast(gp, parent.shape))
             else:
                 pulled.append(None)
@@ -242,7 +244,7 @@ class Definition:
         given += [f"{name}={value!r}" for name, value in static.items()]
         kind = {TypeError: DtypeError, IndexError: OutOfRangeError}.get(type(error), ShapeError)
         hint = "; sizes are aligned at the last axis and must be equal or 1" if "broadcast" in str(error) else ""
-        return kind(f"{self.name}({', '.join(given)}): {error}{hint}")
+        return kind(f"{self.name}({', '.join(given)}): {str(error).strip()}{hint}")
 
 
 class Applied(Protocol):
@@ -272,9 +274,10 @@ def primitive(formula: Any = None, /, *, floating: bool = False, name: str | Non
         x1_shape         the shape of an input; x1_dtype its dtype; `shapes` the shapes of all inputs
         xp               the namespace of the cotangent, for functions that are no operators
 
-    The same rules serve arrays, and Tensors when the backward pass is itself recorded, so `xp` has the functions that
-    `mg` has, under the names of the standard. Broadcasting is undone centrally: a rule may answer in the shape of the
-    output. A formula that returns a list has several outputs. It must not write into its arguments.
+    The same rules serve arrays, and Tensors when the backward pass is itself recorded, so `xp` has the functions of the
+    standard that are no compositions of others; asked for another one, it names them. Broadcasting is undone centrally:
+    a rule may answer in the shape of the output. A formula that returns a list has several outputs. It must not write
+    into its arguments.
 
     floating: a function of real numbers: integers are made floats first.
     name: what errors and pictures call it; by default the formula's name.

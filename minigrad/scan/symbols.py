@@ -134,9 +134,9 @@ CREATION = "arange eye full ones zeros from_numpy".split()
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "pow", "and": "logical_and",
     "or": "logical_or", "neg": "negative", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-    "eq": "equal", "ne": "not_equal", "invert": "logical_not",
+    "eq": "equal", "ne": "not_equal", "invert": "logical_not", "abs": "abs", "mod": "remainder",
 }  # fmt: skip
-SWAPPED = ("add", "sub", "mul", "truediv", "pow", "and", "or")
+SWAPPED = ("add", "sub", "mul", "truediv", "pow", "and", "or", "mod")
 
 
 def _operator(name: str, swapped: bool) -> Callable[..., Any]:

@@ -84,6 +84,25 @@ def test_a_rule_that_answers_in_a_shape_of_its_own_is_refused():
         f(mg.tensor([1.0, 2.0, 3.0], requires_grad=True)).backward(np.ones(3))
 
 
+def test_a_rule_that_returns_nothing_is_named():
+    @mg.primitive
+    def f(xp, x, /):
+        return x * 1
+
+    f.vjp(lambda g: None)
+    with pytest.raises(errors.GraphError, match=r"^a rule of f returned None instead of a cotangent"):
+        f(mg.tensor(1.0, requires_grad=True)).backward()
+
+
+def test_a_function_that_formulas_do_not_have_is_answered_with_those_they_have(backend):
+    @mg.primitive
+    def f(xp, x, /):
+        return xp.squeeze(x, axis=0)
+
+    with pytest.raises(AttributeError, match=r"^xp.squeeze: a formula has .*, reshape, .*, sum, .*, unstack$"):
+        f(mg.tensor([1.0], backend=backend))
+
+
 def test_a_primitive_must_say_whether_it_has_a_gradient_before_one_could_be_lost():
     @mg.primitive
     def step(xp, x, /):

@@ -515,3 +515,23 @@ def test_a_weight_that_grad_is_asked_for_is_never_silently_a_constant():
         assert "context" in str(error)
     else:
         equal({"W": as_numpy(gradient)}, {"W": as_numpy(mg.grad(loss(loop))(W))})
+
+
+def test_a_formula_and_its_rules_may_use_the_operators_of_python_that_arrays_have():
+    @mg.primitive
+    def wave(xp, x, /):
+        return abs(x) * (1 + x % 2) / (1 + abs(x))
+
+    wave.vjp(lambda g, x: g * (1 + abs(x) % 1 - 3 % (1 + abs(x))))
+
+    def step(x, h):
+        h = wave(h) + x
+        return h, h
+
+    found = []
+    for unroll in ("eager", "compiled"):
+        x = mg.tensor([[0.3], [-0.4], [1.2]], requires_grad=True, dtype="float64")
+        outs, _ = mg.scan(step, x, mg.zeros((1,), dtype="float64"), unroll=unroll)
+        outs.sum().backward()
+        found.append((outs.numpy(), x.grad.numpy()))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-14)
