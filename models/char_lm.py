@@ -175,11 +175,15 @@ def show_sample(model: nn.Module, vocabulary: data.CharVocabulary, options: argp
 
 
 def read(options: argparse.Namespace) -> str:
-    """The text to learn: of the file, or without one the help topics that every Python carries."""
+    """The text to learn: of the file, or without one the help topics that every Python carries.
+
+    Each paragraph once: many topics are parts of others, and what is held out must not have been seen.
+    """
     if options.data is None:
         from pydoc_data.topics import topics
 
-        return "\n".join(topics[name] for name in sorted(topics))
+        parts = (part.strip("\n") for name in sorted(topics) for part in topics[name].split("\n\n"))
+        return "\n\n".join(dict.fromkeys(part for part in parts if part))
     text = data.read_text(options.data)
     if len(text) <= STEPS:
         fail(f"--data {options.data}: {len(text)} characters are too few; one sequence takes {STEPS + 1}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -310,3 +311,9 @@ def test_the_program_starts_as_a_module():
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: python -m models.char_lm")
+
+
+def test_what_is_held_out_of_the_documentation_is_new():
+    """Many help topics are parts of others."""
+    paragraphs = char_lm.read(argparse.Namespace(data=None)).split("\n\n")
+    assert len(paragraphs) > 1000 and len(set(paragraphs)) == len(paragraphs)
