@@ -73,8 +73,8 @@ class Watcher:
     def made(self, name: str, node: Node | None, inputs: Sequence[Any], output: Any) -> None:
         """The operation `name` has made `output`, an array or a list of arrays, from arrays and numbers."""
 
-    def step(self, t: int | None) -> None:
-        """A loop that runs step by step begins with step t of its sequence; None: it has ended."""
+    def step(self, loop: object, t: int | None) -> None:
+        """A loop, known by an object of its own, begins with step t of its sequence; None: it has ended."""
 
     def pulled(self, node: Node, cotangent: Any, made: Any) -> None:
         """The backward formula of `node` has made `made` of its cotangent, added up with what was there before."""

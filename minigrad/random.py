@@ -8,7 +8,7 @@ stream, and with the key the backend draws its own numbers, which differ between
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,10 @@ class seed:
     """
 
     def __init__(self, value: int):
-        self._token: Token[np.random.Generator | None] = _stream.set(np.random.default_rng(value))
+        self._value, self._token = value, _stream.set(np.random.default_rng(value))
+
+    def __repr__(self) -> str:
+        return f"seed({self._value})"
 
     def __enter__(self) -> seed:
         return self

@@ -241,6 +241,10 @@ class _Remat(Node):
         found = backpropagate(seeds, targets, traced=traced)
         return [found.get(node) for node in targets]
 
+    def unrolled(self) -> Sequence[Node | None]:
+        with enable_grad():
+            return [y.node for y in tree.leaves(self.call(self.tensors))]
+
     def release(self) -> None:
         self.parents, self.call, self.tensors = None, None, []  # type: ignore[assignment]
 

@@ -33,6 +33,7 @@ class Plan:
         self.save_more = [definition.source(sources[i]) for i in keep if i > len(inputs)]
         self.reads_xp = any("xp" in read for read in reads)
         saved = [sources[i] for i in keep]
+        self.saved = saved  # the names of what is saved
         self.rules = [_adapt(rule, read, saved) for rule, read in zip(rules, reads)]
         # Which saved values are arrays: (place among the saved, place among the parents or None), and where y is.
         self.saved_inputs = [
@@ -74,12 +75,22 @@ class Op(Node):
         for parent, rule in zip(self.parents, plan.rules):  # type: ignore[arg-type]
             if wanted is None or parent in wanted:
                 gp = rule(g, saved, xp)
-                if gp is None:
-                    raise GraphError(f"a rule of {self.name} returned None instead of a cotangent; return is missing")
+                if type(gp) is not type(g):
+                    self._require_cotangent(gp, g)
                 pulled.append(gp if gp.shape == parent.shape else unbroadcast(gp, parent.shape))
             else:
                 pulled.append(None)
         return pulled
+
+    def _require_cotangent(self, answer: Any, g: Any) -> None:
+        """Raise GraphError unless a rule has answered with an array, a scalar of NumPy, or a Sum."""
+        if isinstance(answer, Tensor) and not isinstance(g, Tensor):
+            hint = "a Tensor for an array; a rule computes with operators and the functions of xp, not with those of mg"
+        elif not hasattr(answer, "shape"):
+            hint = f"{'None' if answer is None else f'a {type(answer).__name__}'} instead of a cotangent"
+        else:
+            return
+        raise GraphError(f"a rule of {self.name} returned {hint}")
 
     def _saved_tensors(self) -> list[Any]:
         """What was saved, its arrays as tensors of the graph that they came from."""
@@ -398,6 +409,8 @@ def _primitive(definition: Definition) -> Applied:
         """Give the rule of each input, in order; None for one without a gradient, such as indices."""
         if len(rules) != (1 if variadic else arity):
             raise ArgumentError(f"{definition.name}.vjp: got {len(rules)} rules for {arity} inputs")
+        if not all(rule is None or callable(rule) for rule in rules):
+            raise ArgumentError(f"{definition.name}.vjp: a rule is a function or None, got {rules}")
         definition.rules = rules
         plans.clear()
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from .unrolled import Unrolled, Vertex
+from .columns import Columns
+from .unrolled import Vertex
 
-APART, GAP, LANE, PORT = 7.0, 12.0, 5.0, 7.0  # pixels: boxes of a level, columns, lines in a gap, lines into a box
+# pixels: between boxes of a level, columns, lines in a gap, lines along a level, and lines into a box
+APART, GAP, LANE, TRACK, PORT = 7.0, 12.0, 5.0, 3.5, 7.0
 FAR_LEFT = -4.0  # in boxes, from the middle of a level
 
 
@@ -48,80 +50,78 @@ class Line:
 
 @dataclass
 class Drawing:
-    """columns: where each step begins and ends, in x. The lowest level is above y = 0, what is shared below it."""
+    """columns: where each begins and ends, in x. The lowest level is above y = 0, what columns share below it."""
 
     boxes: dict[Vertex, Box]
     lines: list[Line]
     columns: dict[int, tuple[float, float]]
 
 
-def arrange(found: Unrolled, sizes: Mapping[Vertex, tuple[float, float]]) -> Drawing:
+def arrange(vertices: Sequence[Vertex], columns: Columns, sizes: Mapping[Vertex, tuple[float, float]]) -> Drawing:
     """Where the vertices stand, whose boxes are of these sizes."""
-    vertices = found.vertices
-    shared = [v for v in vertices if v.step is None]
-    steps = sorted({v.step for v in vertices if v.step is not None})
-    level = _levels(vertices, found.behind)
-    columns = {step: _Column([v for v in vertices if v.step == step], level, sizes) for step in steps}
-
-    heights = [0.0] * (max(level.values(), default=0) + 1)
-    for v, k in level.items():
-        heights[k] = max(heights[k], sizes[v][1])
-    lanes = {step: _sources(vertices, step) for step in steps}
-    across = max((len(sources) for sources in lanes.values()), default=0)
-    band = 20.0 + 3 * min(across, 6)  # between two levels: lines go along here, each at a height of its own
-    spans, y = [], 0.0  # from where to where each level reaches
-    for height in heights:
-        spans.append((y, y - height))
-        y -= height + band
-
+    of = columns.of
+    level = _levels(vertices, columns)
+    stacks = {k: _Stack([v for v in vertices if of[v] == k], of, level, sizes) for k in sorted(columns.steps)}
+    lanes = {k: _sources(vertices, of, k) for k in stacks}
     boxes: dict[Vertex, Box] = {}
-    x = max((sizes[v][0] for v in shared), default=0.0)
-    rail = band
-    for v in shared:
-        rail += sizes[v][1] / 2 + 3
-        boxes[v] = Box(sizes[v][0] / 2, rail, *sizes[v])
-        rail += sizes[v][1] / 2 + 3
     extents: dict[int, tuple[float, float]] = {}
-    for step, column in columns.items():
-        x += GAP + LANE * len(lanes[step])
-        for v in column.members:
-            boxes[v] = Box(x + column.places[v], sum(spans[level[v]]) / 2, *sizes[v])
-        extents[step] = (x, x + column.width)
-        x += column.width
-    lines = _lines(vertices, level, columns, lanes, extents, spans, boxes)
-    return Drawing(boxes, lines, extents)
+    x = max((sizes[v][0] for v in vertices if of[v] is None), default=0.0)
+    for k, stack in stacks.items():
+        x += GAP + LANE * len(lanes[k])
+        for v in stack.members:
+            boxes[v] = Box(x + stack.places[v], 0.0, *sizes[v])
+        extents[k] = (x, x + stack.width)
+        x += stack.width
+    routes = _Routes(vertices, of, level, stacks, lanes, extents, boxes)
+    spans, y = [], 0.0  # from where to where each level reaches
+    for k in range(max(level.values(), default=0) + 1):
+        height = max((sizes[v][1] for v, j in level.items() if j == k), default=0.0)
+        spans.append((y, y - height))
+        y -= height + routes.room(k)
+    for v, k in level.items():
+        boxes[v].y = sum(spans[k]) / 2
+    rail = routes.room(-1)
+    for v in vertices:
+        if of[v] is None:
+            boxes[v] = Box(sizes[v][0] / 2, rail + sizes[v][1] / 2 + 3, *sizes[v])
+            rail += sizes[v][1] + 6
+    return Drawing(boxes, routes.lines(spans), extents)
 
 
-def _levels(vertices: Sequence[Vertex], behind: int | None) -> dict[Vertex, int]:
-    """How high each vertex stands: above its parents in the same column; behind the steps, above all its parents.
+def _levels(vertices: Sequence[Vertex], columns: Columns) -> dict[Vertex, int]:
+    """How high each vertex stands: above its parents in the same column; of what belongs to all steps, above all.
 
     The lowest level is that of constants and leaves. A chain that nothing else hangs on, as from x_t to W x_t, stands
     as near as it can to where it leads.
     """
+    of = columns.of
     level: dict[Vertex, int] = {}
     children: dict[Vertex, list[Vertex]] = {}
     free: set[Vertex] = set()
     for v in vertices:
         children[v] = []
-        if v.step is None:
+        k = of[v]
+        if k is None:
             continue
-        inside = [p for p in dict.fromkeys(v.parents) if p.step == v.step]
-        above = [p for p in v.parents if p in level] if v.step == behind else inside
+        inside = [p for p in dict.fromkeys(v.parents) if of[p] == k]
+        above = inside if columns.steps[k] else [p for p in v.parents if p in level]
         level[v] = max((level[p] + 1 for p in above), default=int(v.kind == "operation"))
         for p in inside:
             children[p].append(v)
-    for v in vertices:
-        if all(p in free and len(children[p]) == 1 for p in v.parents if p.step == v.step) and v.step != behind:
+        if columns.steps[k]:
             free.add(v)
+    for v in vertices:
+        if not all(p in free and len(children[p]) == 1 for p in v.parents if of[p] == of[v]):
+            free.discard(v)
     for v in reversed(vertices):
         if v in free:
-            level[v] = min((level[c] - 1 for c in children[v]), default=level.get(v, 0))
-    return {v: k for v, k in level.items() if v.step is not None}
+            level[v] = min((level[c] - 1 for c in children[v]), default=level[v])
+    return level
 
 
-def _sources(vertices: Sequence[Vertex], step: int) -> list[Vertex]:
+def _sources(vertices: Sequence[Vertex], of: Mapping[Vertex, int | None], column: int) -> list[Vertex]:
     """From where lines come into a column; each has a lane in the gap before it."""
-    return list(dict.fromkeys(p for v in vertices if v.step == step for p in v.parents if p.step != step))
+    return list(dict.fromkeys(p for v in vertices if of[v] == column for p in v.parents if of[p] != column))
 
 
 @dataclass(eq=False)
@@ -132,10 +132,11 @@ class _Bend:
 
 
 @dataclass
-class _Column:
-    """The boxes of one step. places: the x of each vertex and bend; bends: those of each line, upwards."""
+class _Stack:
+    """The boxes of one column. places: the x of each vertex and bend; bends: those of each line, upwards."""
 
     members: list[Vertex]
+    of: Mapping[Vertex, int | None]
     level: Mapping[Vertex, int]
     sizes: Mapping[Vertex, tuple[float, float]]
     places: dict[Any, float] = field(default_factory=dict)
@@ -149,7 +150,7 @@ class _Column:
         for v in self.members:
             rows[self.level[v]].append(v)
             for p in dict.fromkeys(v.parents):
-                if p.step != v.step:
+                if self.of[p] != self.of[v]:
                     continue
                 bends: list[Any] = [_Bend(k) for k in range(self.level[p] + 1, self.level[v])]
                 for k, bend in enumerate(bends, self.level[p] + 1):
@@ -158,7 +159,8 @@ class _Column:
                 for a, b in pairwise([p, *bends, v]):
                     above.setdefault(a, []).append(b)
                     below.setdefault(b, []).append(a)
-        rows = _ordered(rows, below, above, {v for v in self.members if any(p.step != v.step for p in v.parents)})
+        entered = {v for v in self.members if any(self.of[p] != self.of[v] for p in v.parents)}
+        rows = _ordered(rows, below, above, entered)
         width = {item: self.sizes[item][0] if isinstance(item, Vertex) else 2.0 for row in rows for item in row}
         self.places = _moved(rows, below, above, width)
         left = min(x - width[item] / 2 for item, x in self.places.items())
@@ -210,7 +212,7 @@ def _moved(rows: Sequence[Sequence[Any]], below: Mapping, above: Mapping, width:
             at += width[item] + APART
         for item in row:
             x[item] -= at / 2
-    for sweep in range(10):
+    for sweep in range(24):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             wanted = []
             for item in row:
@@ -239,42 +241,91 @@ def _apart(wanted: Sequence[float], widths: Sequence[float]) -> list[float]:
     return [place + offset for place, offset in zip(flat, offsets)]
 
 
-def _lines(
-    vertices: Sequence[Vertex],
-    level: Mapping[Vertex, int],
-    columns: Mapping[int, _Column],
-    lanes: Mapping[int, Sequence[Vertex]],
-    extents: Mapping[int, tuple[float, float]],
-    spans: Sequence[tuple[float, float]],
-    boxes: Mapping[Vertex, Box],
-) -> list[Line]:
-    """A line for every parent of every vertex, each into a port of its own at the lower side."""
-    lines = []
-    for v in vertices:
-        if v.step is None:
-            continue
-        left, box = extents[v.step][0], boxes[v]
-        entries: list[tuple[float, Vertex]] = []  # from where each line comes
-        for p in v.parents:
-            if p.step == v.step:
-                bends = columns[v.step].bends[p, v]
-                entries.append((left + columns[v.step].places[bends[-1]] if bends else boxes[p].x, p))
-            else:
-                entries.append((left - GAP / 2 - LANE * lanes[v.step].index(p), p))
-        entries.sort(key=lambda entry: entry[0])
-        apart = min(PORT, (box.width - 8) / len(entries)) if entries else 0.0
-        for k, (x, p) in enumerate(entries):
-            port = box.x + (k - (len(entries) - 1) / 2) * apart
-            begin, end = (boxes[p].x, boxes[p].top), (port, box.bottom)
-            floor = spans[level[v]][0]
-            if p.step == v.step:
-                bends = [(left + columns[v.step].places[b], b.level) for b in columns[v.step].bends[p, v]]
-                through = [(x, y) for x, k in bends for y in spans[k]]
-                through = [(boxes[p].x, spans[level[p]][1]), *through, (port, floor)]
-                lines.append(Line(p, v, list(dict.fromkeys([begin, *through, end])), straight=False))
+class _Routes:
+    """The ways of all lines.
+
+    Between two levels lie tracks, below each level those of what comes in there, above it those of what goes out. Two
+    lines have one track only if they are of one parent, or one ends before the other begins.
+    """
+
+    def __init__(
+        self,
+        vertices: Sequence[Vertex],
+        of: Mapping[Vertex, int | None],
+        level: Mapping[Vertex, int],
+        stacks: Mapping[int, _Stack],
+        lanes: Mapping[int, Sequence[Vertex]],
+        extents: Mapping[int, tuple[float, float]],
+        boxes: Mapping[Vertex, Box],
+    ):
+        self.of, self.level, self.stacks, self.extents, self.boxes = of, level, stacks, extents, boxes
+        self.ends: list[tuple[Vertex, Vertex, float, float]] = []  # of each line: parent, child, its lane, its port
+        coming: dict[int, dict[Any, tuple[float, float]]] = {}  # by level: the extent of each line on its track
+        going: dict[int, dict[Any, tuple[float, float]]] = {}
+        for v in vertices:
+            k = of[v]
+            if k is None:
                 continue
-            lane = lanes[v.step].index(p) % 6
-            low, high = floor + 6 + 3 * lane, 0.0 if p.step is None else spans[level[p]][1] - 5 - 3 * lane
-            turn = [(x, boxes[p].y)] if p.step is None else [begin, (begin[0], high), (x, high)]
-            lines.append(Line(p, v, [*turn, (x, low), (port, low), end], straight=True))
-    return lines
+            entries = [(self._from(p, v, lanes[k]), i, p) for i, p in enumerate(v.parents)]
+            apart = min(PORT, (boxes[v].width - 8) / len(entries)) if entries else 0.0
+            for i, (x, _, p) in enumerate(sorted(entries, key=lambda entry: entry[:2])):
+                port = boxes[v].x + (i - (len(entries) - 1) / 2) * apart
+                self.ends.append((p, v, x, port))
+                if of[p] != k:
+                    _widen(coming.setdefault(level[v], {}), (p, k), x, port)
+                    if p in level:
+                        _widen(going.setdefault(level[p], {}), p, x, boxes[p].x)
+        self.coming = {k: _tracks(extent) for k, extent in coming.items()}
+        self.going = {k: _tracks(extent) for k, extent in going.items()}
+
+    def _from(self, p: Vertex, v: Vertex, lanes: Sequence[Vertex]) -> float:
+        """From which x a line comes to its child: the last bend or the parent; else its lane before the column."""
+        k = self.of[v]
+        assert k is not None
+        left = self.extents[k][0]
+        if self.of[p] != k:
+            return left - GAP / 2 - LANE * lanes.index(p)
+        bends = self.stacks[k].bends[p, v]
+        return left + self.stacks[k].places[bends[-1]] if bends else self.boxes[p].x
+
+    def room(self, level: int) -> float:
+        """How high the space above a level is; above -1: below the lowest."""
+        tracks = (self.going.get(level, {}), self.coming.get(level + 1, {}))
+        return 20.0 + TRACK * sum(max(numbers.values(), default=-1) + 1 for numbers in tracks)
+
+    def lines(self, spans: Sequence[tuple[float, float]]) -> list[Line]:
+        """All lines, where these are the heights of the levels."""
+        found = []
+        for p, v, x, port in self.ends:
+            k, above, below = self.of[v], self.boxes[p], self.boxes[v]
+            begin, end, floor = (above.x, above.top), (port, below.bottom), spans[self.level[v]][0]
+            if self.of[p] == k:
+                assert k is not None
+                left, places = self.extents[k][0], self.stacks[k].places
+                through = [(left + places[b], y) for b in self.stacks[k].bends[p, v] for y in spans[b.level]]
+                points = [begin, (above.x, spans[self.level[p]][1]), *through, (port, floor), end]
+                found.append(Line(p, v, list(dict.fromkeys(points)), straight=False))
+                continue
+            low = floor + 7 + TRACK * self.coming[self.level[v]][p, k]
+            turn = [(x, above.y)]
+            if p in self.level:
+                high = spans[self.level[p]][1] - 5 - TRACK * self.going[self.level[p]][p]
+                turn = [begin, (above.x, high), (x, high)]
+            found.append(Line(p, v, [*turn, (x, low), (port, low), end], straight=True))
+        return found
+
+
+def _widen(extents: dict[Any, tuple[float, float]], key: Any, *places: float) -> None:
+    """Let an extent hold these places too."""
+    extents[key] = (min(*places, *extents.get(key, places)), max(*places, *extents.get(key, places)))
+
+
+def _tracks(extents: Mapping[Any, tuple[float, float]]) -> dict[Any, int]:
+    """A track for each extent, the lowest that is free."""
+    ends: list[float] = []
+    found = {}
+    for key, (left, right) in sorted(extents.items(), key=lambda item: item[1]):
+        free = next((k for k, end in enumerate(ends) if end + TRACK < left), len(ends))
+        ends[free:] = [right, *ends[free + 1 :]]
+        found[key] = free
+    return found

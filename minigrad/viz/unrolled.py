@@ -1,4 +1,4 @@
-"""A graph read for drawing: what is computed from what, and in which step of which recurrence."""
+"""A graph read for drawing: what is computed from what. In which step of which recurrence is found in `columns`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import backends, graph, nn
+from .. import backends, graph, nn, random
 from ..errors import ArgumentError, GraphError
 from ..graph import Node, Output, Sum, Watcher
-from ..tensor import Tensor, seed_cotangent
+from ..tensor import Tensor
 from . import given
 
 MOST = 3000  # nodes of a picture that anyone could read
@@ -26,30 +26,29 @@ VIEWS = {"matrix_transpose", "permute_dims", "reshape", "expand_dims", "split"} 
 class Vertex:
     """A box of the picture: an "operation", a "leaf" that a gradient is asked for, or a "constant".
 
-    step: the column that it stands in; None for a leaf or constant that several steps share.
+    cut: those of the parents from which it was detached, so that no gradient goes back to them.
     uses: the leaves among the parents, each with how it is used: by which operation, and which view of it.
+    told: the loop that computed it, and in which step; None for what no loop of the library did.
+    value, gradient: arrays, where they are known.
     """
 
     kind: str
     label: str
     shape: tuple[int, ...]
     parents: list[Vertex] = field(default_factory=list)
+    cut: set[Vertex] = field(default_factory=set)
     uses: list[tuple[Vertex, str]] = field(default_factory=list)
-    step: int | None = None
+    told: tuple[int, int] | None = None
     value: Any = None
     gradient: Any = None
 
 
-@dataclass(frozen=True)
-class Unrolled:
-    """The vertices, each after its parents. behind: the column behind the last step, of what joins several steps."""
+def read(loss: Any, names: Any, gradients: bool) -> Callable[[bool], list[Vertex]]:
+    """The graph of a tensor, or of what a function computes, which is then run step by step.
 
-    vertices: list[Vertex]
-    behind: int | None
-
-
-def read(loss: Any, names: Any, gradients: bool) -> Unrolled:
-    """The graph of a tensor, or of what a function computes, which is then run step by step."""
+    Returns what makes the vertices of it, parents first. It asks whether to fold: to draw views of weights, and what is
+    only reshaped, as what they show.
+    """
     run = _Run()
     root = loss
     if not isinstance(loss, Tensor):
@@ -61,28 +60,37 @@ def read(loss: Any, names: Any, gradients: bool) -> Unrolled:
         if not isinstance(root, Tensor):
             raise ArgumentError(f"graph: the function must return a tensor, it returned a {type(root).__name__}")
     if root.node is None:
-        raise GraphError("graph: this tensor has no graph; was nothing made with requires_grad, or was it detached?")
-    run.values[root.node] = root.data
-    nodes = _Nodes(run)
+        raise GraphError(
+            "graph: this tensor has no graph: nothing that it is computed from was made with requires_grad=True, or it "
+            "was detached"
+        )
+    if gradients and root.size != 1:
+        raise GraphError(
+            f"graph: gradients=True takes the derivative of one number, and this tensor has the shape {root.shape}; "
+            "sum() makes it one"
+        )
+    nodes = _Nodes(run, _named(names))
+    run.values[nodes.inside(root.node)] = root.data
     order = nodes.in_order(root.node)
-    cotangents = nodes.cotangents(order, seed_cotangent("graph", root, None).data) if gradients else {}
-    for folded in (True, False):
-        vertices = _vertices(nodes, order, cotangents, _named(names), folded)
-        behind = _into_columns(vertices)
-        if any(v.step for v in vertices):  # else there is no recurrence, and a view of a weight is worth a box
-            break
-    return Unrolled(vertices, behind)
+    seed = backends.namespace_of(root.data).ones(root.shape, dtype=root.dtype)
+    cotangents = nodes.cotangents(order, seed) if gradients else {}
+    return lambda folded: _vertices(nodes, order, cotangents, folded)
 
 
-def _named(names: Any) -> dict[Any, str]:
-    """Names by the node of their tensor, and by the identity of its array."""
+def _named(names: Any) -> list[tuple[str, Any]]:
+    """Names and their tensors; a module has one for each of its tensors, beginning with its own."""
+    if names is None or (isinstance(names, Mapping) and not names):
+        return []
     if isinstance(names, nn.Module):
-        names = names.named_tensors()
-    found: dict[Any, str] = {}
-    for name, tensor in (given.mapping("graph", "names", names, "tensors") if names else {}).items():
-        if isinstance(tensor, Tensor) and tensor.node is not None:
-            found[tensor.node] = name
-        found[id(tensor.data if isinstance(tensor, Tensor) else tensor)] = name
+        return list(names.named_tensors().items())
+    found: list[tuple[str, Any]] = []
+    for name, named in given.mapping("graph", "names", names, "tensors or modules").items():
+        if isinstance(named, nn.Module):
+            found += [(f"{name}.{key}", tensor) for key, tensor in named.named_tensors().items()]
+        elif isinstance(named, Tensor) or backends.is_array(named):
+            found.append((name, named))
+        else:
+            raise ArgumentError(f"graph: names {name!r} must be a tensor or a module, got a {type(named).__name__}")
     return found
 
 
@@ -92,15 +100,17 @@ class _Run(Watcher):
     def __init__(self) -> None:
         self.inputs: dict[Node, Sequence[Any]] = {}
         self.values: dict[Node, Any] = {}
-        self.steps: dict[Node, int] = {}
+        self.told: dict[Node, tuple[int, int]] = {}
         self.origins: dict[int, tuple[str, int, Any]] = {}  # of constants: operation, number of the output, its input
-        self._now: int | None = None
+        self._loops: list[list[Any]] = []  # those that run now, the outermost first: which, its number, its step
+        self._count = 0
         self._kept: list[Any] = []  # whose identity must not be given again
 
     def of(self, function: Callable[[], Any]) -> Any:
-        """What the function returns, while this looks on."""
+        """What the function returns, while this looks on; the stream of random numbers stays where it is."""
 
         def inside() -> Any:
+            random.set_state(random.get_state())
             graph.watcher.set(self)
             with graph.enable_grad():
                 return function()
@@ -112,50 +122,86 @@ class _Run(Watcher):
             self.values.setdefault(value.node, value.data)
         return value
 
-    def step(self, t: int | None) -> None:
-        self._now = t
+    def step(self, loop: object, t: int | None) -> None:
+        if t is None:
+            self._loops.pop()
+        elif self._loops and self._loops[-1][0] is loop:
+            self._loops[-1][2] = t
+        else:
+            self._count += 1
+            self._loops.append([loop, self._count, t])
 
     def made(self, name: str, node: Node | None, inputs: Sequence[Any], output: Any) -> None:
         self._kept.append((inputs, output))
         if node is None:
             for i, part in enumerate(output if isinstance(output, list) else [output]):
-                self.origins[id(part)] = name, i, inputs[0]
+                self.origins[id(part)] = name, i, inputs[0] if inputs else None
             return
         self.inputs[node], self.values[node] = inputs, output
-        if self._now is not None:
-            self.steps[node] = self._now
+        if self._loops:
+            _, number, t = self._loops[0]
+            self.told[node] = number, t
 
 
 class _Nodes:
     """The nodes of a graph, with every compiled loop in it replaced by what it does step by step."""
 
-    def __init__(self, run: _Run):
+    def __init__(self, run: _Run, names: Sequence[tuple[str, Any]]):
         self.run = run
         self._unrolled: dict[Node, Sequence[Node | None]] = {}
+        self._owners: dict[int, Node] = {}  # by the identity of the array
+        self.names: dict[Any, str] = {}  # by node, and by the identity of the array
+        for name, named in names:
+            data = named.data if isinstance(named, Tensor) else named
+            self.names[id(data)] = name
+            if isinstance(named, Tensor) and named.node is not None and named.node.parents is not None:
+                node = self.inside(named.node)
+                self.names[node] = name
+                run.values.setdefault(node, data)
+
+    def inside(self, node: Node) -> Node:
+        """The node itself; for an output of a compiled loop, what the loop step by step has in its place."""
+        while isinstance(node, Output) and node.parents:
+            (whole,) = node.parents
+            if whole not in self._unrolled:
+                self._unrolled[whole] = self.run.of(whole.unrolled)
+            outputs = self._unrolled[whole]
+            inner = outputs[node.index] if outputs else None
+            if inner is None:
+                break
+            node = inner
+        while node.name == "alias" and node.parents:
+            (node,) = node.parents
+        return node
 
     def parents(self, node: Node) -> list[Node]:
         if node.parents is None:
             raise GraphError(
-                f"graph: a backward pass has released the graph of `{node.name}`. Draw it before that pass, call "
-                "backward(retain_graph=True), or give graph a function that computes the loss"
+                f"graph: a backward pass has released the graph of `{node.name}`. Draw it before that pass, or call "
+                "backward(retain_graph=True)"
             )
-        return [self._inside(parent) for parent in node.parents]
-
-    def _inside(self, node: Node) -> Node:
-        if not isinstance(node, Output) or not node.parents:
-            return node
-        (whole,) = node.parents
-        if whole not in self._unrolled:
-            self._unrolled[whole] = self.run.of(whole.unrolled)
-        outputs = self._unrolled[whole]
-        inner = outputs[node.index] if outputs else None
-        return node if inner is None else self._inside(inner)
+        return [self.inside(parent) for parent in node.parents]
 
     def in_order(self, root: Node) -> list[Node]:
-        """All nodes, each after its parents."""
+        """All nodes, each after its parents and after what it was detached from."""
+        for node in self._sorted(root, self.parents):
+            plan = getattr(node, "plan", None)
+            if plan is not None:  # the values that are kept for the backward pass
+                for place, parent in plan.saved_inputs:
+                    if parent is not None and backends.is_array(node.saved[place]):  # type: ignore[attr-defined]
+                        self.run.values.setdefault(self.parents(node)[parent], node.saved[place])  # type: ignore[attr-defined]
+                if plan.saved_output is not None:
+                    self.run.values.setdefault(node, node.saved[plan.saved_output])  # type: ignore[attr-defined]
+        for node, value in self.run.values.items():
+            for part in value if isinstance(value, list) else [value]:
+                if node.parents is not None:
+                    self._owners[id(part)] = node
+        return self._sorted(root, lambda node: [*self.parents(node), *(n for n, _ in self.detached(node))])
+
+    def _sorted(self, root: Node, before: Callable[[Node], Sequence[Node]]) -> list[Node]:
         order: list[Node] = []
         seen = set()
-        stack = [(self._inside(root), False)]
+        stack = [(self.inside(root), False)]
         while stack:
             node, done = stack.pop()
             if done:
@@ -167,7 +213,7 @@ class _Nodes:
                         f"graph: there are more than {MOST:,} nodes, which nobody could read; draw fewer steps"
                     )
                 stack.append((node, True))
-                stack += [(parent, False) for parent in reversed(self.parents(node))]
+                stack += [(parent, False) for parent in reversed(before(node))]
         return order
 
     def cotangents(self, order: Sequence[Node], seed: Any) -> dict[Node, Any]:
@@ -191,7 +237,7 @@ class _Nodes:
         return found
 
     def value(self, node: Node) -> Any:
-        """The array of a node, if a run has told."""
+        """The array of a node, or the list of arrays that it made, if it is known."""
         if isinstance(node, Output):
             parts = self.run.values.get(self.parents(node)[0])
             return None if parts is None else parts[node.index]
@@ -199,8 +245,9 @@ class _Nodes:
 
     def constants(self, node: Node) -> Iterator[tuple[int, Any]]:
         """What an operation reads beside its parents, arrays and numbers, each with its place among the inputs."""
-        if node.name == "power":
-            yield from ((1, exponent) for exponent in node.saved if isinstance(exponent, (int, float)))  # type: ignore[attr-defined]
+        plan = getattr(node, "plan", None)
+        if plan is None:
+            return
         if node in self.run.inputs:
             flowing = [id(self.value(parent)) for parent in self.parents(node)]
             for place, a in enumerate(self.run.inputs[node]):
@@ -208,10 +255,31 @@ class _Nodes:
                     del flowing[0]
                 elif backends.is_array(a) or isinstance(a, (int, float)):
                     yield place, a
-        elif hasattr(node, "plan"):  # not all: what its rules will read
-            for place, (kept, parent) in enumerate(node.plan.saved_inputs):
+        else:  # not all: what its rules will read
+            for place, (kept, parent) in enumerate(plan.saved_inputs):
                 if parent is None and backends.is_array(node.saved[kept]):  # type: ignore[attr-defined]
                     yield place, node.saved[kept]  # type: ignore[attr-defined]
+
+    def detached(self, node: Node) -> list[tuple[Node, Any]]:
+        """The nodes whose values it reads as constants, and these."""
+        arrays = [a for _, a in self.constants(node) if backends.is_array(a)]
+        owners = [self._owners.get(id(self.taken_from(a)[0])) for a in arrays]
+        return [(self.inside(owner), a) for owner, a in zip(owners, arrays) if owner is not None]
+
+    def taken_from(self, array: Any) -> tuple[Any, str]:
+        """The array that a constant is only a part or another shape of, and which part: "[3]"."""
+        part = ""
+        while id(array) not in self.names and id(array) not in self._owners:
+            operation, number, source = self.run.origins.get(id(array), ("", 0, None))
+            if operation not in ("reshape", "index", "unstack"):
+                break
+            array, part = source, f"[{number}]{part}" if operation == "unstack" else part
+        return array, part
+
+    def static(self, node: Node, name: str) -> Any:
+        """A static argument of an operation, if its rules read it; else None."""
+        plan = getattr(node, "plan", None)
+        return node.saved[plan.saved.index(name)] if plan and name in plan.saved else None  # type: ignore[attr-defined]
 
     def stands_for(self, node: Node, folded: bool) -> tuple[Node, str]:
         """The node whose box shows this one too, and which view of it this is.
@@ -221,30 +289,43 @@ class _Nodes:
         """
         parents = self.parents(node)
         if isinstance(node, Output):
-            whole = parents[0]
-            (source,) = self.parents(whole)
-            stacked = self.parents(source) if source.name == "stack" else []
-            if whole.name == "unstack" and len(stacked) == len(whole.shape):
-                return stacked[node.index], ""
+            (whole,) = parents
+            if whole.name == "unstack":
+                stacked = self._stacked(self.parents(whole)[0], len(whole.shape))
+                if stacked:
+                    return (stacked[0][node.index], "") if len(stacked) == 1 else (node, "")
             return whole, str(node.index)
-        if folded and (node.name == "reshape" or (node.name in VIEWS and _is_view_of_a_leaf(parents[0]))):
+        if folded and (node.name == "reshape" or (node.name in VIEWS and self._is_view_of_a_leaf(parents[0]))):
             return parents[0], node.name
         return node, ""
 
+    def joined(self, node: Output) -> list[Node]:
+        """What a part that has a box of its own is joined from: a step of each of several stacks, side by side."""
+        (whole,) = self.parents(node)
+        return [parts[node.index] for parts in self._stacked(self.parents(whole)[0], len(whole.shape))]
 
-def _is_view_of_a_leaf(node: Node) -> bool:
-    while node.parents and node.name in VIEWS:
-        node = node.parents[0]
-    return not node.parents
+    def _stacked(self, node: Node, steps: int) -> list[list[Node]]:
+        """The parts of a stack of so many; of each of several stacks that are joined along another axis."""
+        if node.name == "stack":
+            parts = self.parents(node)
+            return [parts] if len(parts) == steps else []
+        if node.name == "concat" and node.shape[0] == steps and all(p.shape[0] == steps for p in self.parents(node)):
+            found = [self._stacked(parent, steps) for parent in self.parents(node)]
+            return [parts for (parts,) in found] if all(len(parts) == 1 for parts in found) else []
+        return []
+
+    def _is_view_of_a_leaf(self, node: Node) -> bool:
+        while node.name in VIEWS and not isinstance(node, Output):
+            node = self.parents(node)[0]
+        return not self.parents(node)
 
 
-def _vertices(
-    nodes: _Nodes, order: Sequence[Node], cotangents: Mapping[Node, Any], names: Mapping[Any, str], folded: bool
-) -> list[Vertex]:
+def _vertices(nodes: _Nodes, order: Sequence[Node], cotangents: Mapping[Node, Any], folded: bool) -> list[Vertex]:
     """A vertex for each node that has a box, and one for each constant that is known."""
     made: dict[Node, tuple[Vertex, str]] = {}
     constants: dict[int, Vertex] = {}
     listed: list[Vertex] = []
+    names = nodes.names
     for node in order:
         source, view = nodes.stands_for(node, folded)
         if source is not node:
@@ -253,24 +334,31 @@ def _vertices(
             if node in names and vertex.kind == "operation" and not isinstance(node, Output):
                 vertex.label = f"{names[node]} = {vertex.label}"
             continue
-        parents = [made[parent] for parent in nodes.parents(node)]
-        vertex = Vertex("operation" if parents else "leaf", "", node.shape, step=nodes.run.steps.get(node))
+        operation = "concat" if isinstance(node, Output) else node.name
+        parents = [made[p] for p in (nodes.joined(node) if isinstance(node, Output) else nodes.parents(node))]
+        vertex = Vertex("operation" if parents else "leaf", "", node.shape, told=nodes.run.told.get(node))
         vertex.parents = [parent for parent, _ in parents]
-        vertex.uses = [(p, f"{node.name}{view}") for p, view in parents if p.kind == "leaf"]
+        vertex.uses = [(p, f"{operation}{view}") for p, view in parents if p.kind == "leaf"]
         numbers = {}
+        cut = {id(a): made[owner][0] for owner, a in nodes.detached(node) if owner in made}
         for place, a in nodes.constants(node):
             if not backends.is_array(a):
                 numbers[place] = a
-                continue
-            if id(a) not in constants:
-                constants[id(a)] = Vertex("constant", _origin(a, names, nodes.run), a.shape, value=a)
-                listed.append(constants[id(a)])
-            vertex.parents.insert(0, constants[id(a)])
-        vertex.label = _sign(node.name, numbers) if parents else ""
+            elif id(a) in cut:
+                vertex.parents.append(cut[id(a)])
+                vertex.cut.add(cut[id(a)])
+            else:
+                if id(a) not in constants:
+                    constants[id(a)] = Vertex("constant", _origin(a, nodes), a.shape, value=a)
+                    listed.append(constants[id(a)])
+                vertex.parents.insert(0, constants[id(a)])
+        vertex.label = _sign(operation, numbers, nodes, node) if parents else ""
         name = names.get(node, names.get(id(nodes.value(node))))
         if name is not None:
             vertex.label = f"{name} = {vertex.label}" if parents else name
-        vertex.value, vertex.gradient = nodes.value(node), cotangents.get(node)
+        value, gradient = nodes.value(node), cotangents.get(node)
+        vertex.value = None if isinstance(value, list) else value
+        vertex.gradient = None if isinstance(gradient, dict) else gradient
         made[node] = vertex, ""
         listed.append(vertex)
     needed = {listed[-1]}
@@ -280,62 +368,31 @@ def _vertices(
     return [vertex for vertex in listed if vertex in needed]
 
 
-def _sign(operation: str, numbers: Mapping[int, Any]) -> str:
+def _sign(operation: str, numbers: Mapping[int, Any], nodes: _Nodes, node: Node) -> str:
     """An operation as it is written, with the numbers that it was given."""
-    sign = SIGNS.get(operation, operation)
-    left, right = (f"{numbers[k]:.4g}" if k in numbers else "" for k in (0, 1))
-    return f"{left} {sign} {right}".strip()
+    if operation == "index":
+        key = nodes.static(node, "key")
+        return f"[{', '.join(map(_index, key))}]" if isinstance(key, tuple) else SIGNS[operation]
+    if operation == "power":
+        numbers = {1: nodes.static(node, "exponent")}
+    left, right = (f"{numbers[k]:.4g}" if numbers.get(k) is not None else "" for k in (0, 1))
+    return f"{left} {SIGNS.get(operation, operation)} {right}".strip()
 
 
-def _origin(array: Any, names: Mapping[Any, str], run: _Run) -> str:
+def _index(key: Any) -> str:
+    """A part of an index, as it is written; arrays of integers are dots."""
+    if isinstance(key, slice):
+        ends = ["" if end is None else str(end) for end in (key.start, key.stop, key.step)]
+        return ":".join(ends if ends[2] else ends[:2])
+    return "…" if key is Ellipsis or backends.is_array(key) else str(key)
+
+
+def _origin(array: Any, nodes: _Nodes) -> str:
     """What a constant is called: its own name, or that of what it is taken from, as x[3]; zeros are 0."""
-    if id(array) in names:
-        return names[id(array)]
-    operation, number, source = run.origins.get(id(array), ("", 0, None))
-    if operation not in ("reshape", "index", "unstack"):
-        return "0" if array.size and not backends.namespace_of(array).to_numpy(array).any() else ""
-    name = _origin(source, names, run)
-    return f"{name}[{number}]" if name and operation == "unstack" else name
-
-
-def _into_columns(vertices: Sequence[Vertex]) -> int | None:
-    """Give every vertex its step. Returns the column behind the last, if what joins several steps stands there.
-
-    A loop has said in which step it did what. Elsewhere recurrence is seen by its weights: what uses a weight, computed
-    from what has used the same weight in the same way, is one step later. What no recurrence leads to, such as W x_t,
-    belongs to the step that it is computed for.
-    """
-    told = {v for v in vertices if v.step is not None}
-    recurrent: set[Any] = set()
-    used: dict[Vertex, dict[Any, int]] = {}  # by every vertex and what is below it: the last step, for each way of use
-    for v in vertices:
-        last: dict[Any, int] = {}
-        for parent in v.parents:
-            for use, step in used[parent].items():
-                last[use] = max(step, last.get(use, 0))
-        if v not in told:
-            again = [use for use in v.uses if use in last]
-            recurrent.update(again)
-            v.step = max([*(p.step or 0 for p in v.parents), *(last[use] + 1 for use in again)], default=0)
-        used[v] = last | dict.fromkeys(v.uses, v.step or 0)
-    led: set[Vertex] = set()  # to by a recurrence
-    joins: set[Vertex] = set()
-    for v in vertices:
-        steps = [p.step or 0 for p in v.parents if p in led]
-        if v in told or v.step or steps or not recurrent.isdisjoint(v.uses):
-            led.add(v)
-        if v not in told and ((steps and max(steps) - min(steps) > 1) or not joins.isdisjoint(v.parents)):
-            joins.add(v)
-    behind = max((v.step or 0 for v in vertices if v not in joins), default=0) + 1 if joins else None
-    for v in joins:
-        v.step = behind
-    children: dict[Vertex, list[Vertex]] = {v: [] for v in vertices}
-    for v in reversed(vertices):
-        served = {child.step or 0 for child in children[v]}
-        if v.kind != "operation" and served:
-            v.step = served.pop() if len(served) == 1 else None
-        elif v not in led and served:
-            v.step = min(served)
-        for parent in v.parents:
-            children[parent].append(v)
-    return behind
+    source, part = nodes.taken_from(array)
+    if id(source) in nodes.names:
+        return nodes.names[id(source)] + part
+    if array.size and not backends.namespace_of(array).to_numpy(array).any():
+        return "0"
+    operation, _, _ = nodes.run.origins.get(id(source), ("", 0, None))
+    return SIGNS.get(operation, operation)

@@ -84,14 +84,32 @@ def test_a_rule_that_answers_in_a_shape_of_its_own_is_refused():
         f(mg.tensor([1.0, 2.0, 3.0], requires_grad=True)).backward(np.ones(3))
 
 
-def test_a_rule_that_returns_nothing_is_named():
+@pytest.mark.parametrize(
+    "rule, words",
+    [
+        (lambda g: None, "None instead of a cotangent"),
+        (lambda g: 3.0, "a float instead of a cotangent"),
+        (lambda g: [1.0], "a list instead of a cotangent"),
+        (lambda g, x: g * mg.sigmoid(mg.tensor(x)), "a Tensor for an array; a rule computes with .* xp, not .* mg"),
+    ],
+)
+def test_a_rule_that_returns_no_cotangent_is_named(rule, words):
     @mg.primitive
     def f(xp, x, /):
         return x * 1
 
-    f.vjp(lambda g: None)
-    with pytest.raises(errors.GraphError, match=r"^a rule of f returned None instead of a cotangent"):
-        f(mg.tensor(1.0, requires_grad=True)).backward()
+    f.vjp(rule)
+    with pytest.raises(errors.GraphError, match=f"^a rule of f returned {words}"):
+        f(mg.tensor([1.0, 2.0], requires_grad=True)).sum().backward()
+
+
+def test_a_rule_is_a_function():
+    @mg.primitive
+    def f(xp, x, /):
+        return x * 1
+
+    with pytest.raises(errors.ArgumentError, match=r"^f.vjp: a rule is a function or None, got \(3,\)"):
+        f.vjp(3)
 
 
 def test_a_function_that_formulas_do_not_have_is_answered_with_those_they_have(backend):
