@@ -1022,3 +1022,40 @@ def test_an_anomaly_in_a_cell_of_minigrad_is_at_the_line_of_the_user():
     cell.bias.data = np.array([-10.0], "float32")
     with np.errstate(all="ignore"), mg.detect_anomaly(), pytest.raises(AnomalyError, match=r"sqrt made.*# this line"):
         cell(mg.zeros((1, 1)), mg.zeros((1, 1)))  # this line
+
+
+@mg.primitive
+def halved(xp, x, /):
+    return x / 2
+
+
+halved.vjp(lambda g, xp: g / 2 * xp.log(0 * g - 1))  # NaN
+
+
+def test_a_gradient_that_is_nan_is_called_so():
+    class Spoiled(MGU):
+        def forward(self, x, h):
+            out, h = super().forward(x, h)
+            return halved(out), h
+
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(CellcheckError, match=r"the gradient by .* is nan, with"),
+    ):
+        mg.check_cell(Spoiled(3, 4))
+
+
+def test_other_inputs_are_recommended_only_where_they_could_help():
+    class Misspelled(MGU):
+        def forward(self, x, h):
+            return hidden, h  # noqa: F821
+
+    class OfTokens(nn.Cell):
+        def forward(self, x, h):
+            return mg.one_hot(x, 4) + h, h
+
+    with pytest.raises(CellcheckError, match="NameError") as caught:
+        mg.check_cell(Misspelled(3, 4))
+    assert "xs=..." not in str(caught.value)
+    with pytest.raises(CellcheckError, match=r"needs check_cell\(cell, xs=\.\.\.\)"):
+        mg.check_cell(OfTokens(3, 4))

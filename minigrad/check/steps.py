@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import backends, nn, tree
-from ..errors import ArgumentError
+from ..errors import ArgumentError, GraphError
 from ..graph import no_grad, watcher
 from ..scan import eager
 from ..tensor import Tensor
@@ -138,10 +138,12 @@ def _try(trial: Trial, what: str, call: Callable[[], Any]) -> Any:
         return call()
     except Exception as error:
         xs, _ = trial.inputs()
-        about = (
-            f"It was given inputs like {xs.dtype}{list(xs.shape[1:])}. A cell of tokens, or of another shape, needs "
-            "check_cell(cell, xs=...); one that attends to a memory, memory=..."
-        )
+        about = f"It was given inputs like {xs.dtype}{list(xs.shape[1:])}."
+        if not isinstance(error, (NameError, GraphError)):  # which other inputs could mend
+            about += (
+                " A cell of tokens, or of another shape, needs check_cell(cell, xs=...); one that attends to a memory, "
+                "memory=..."
+            )
         raise Mistake(
             f"{what} raised {type(error).__name__}", *words_of(error), about, trial.ambiguity, blocks=True
         ) from error
@@ -168,8 +170,9 @@ def output(trial: Trial) -> str:
                 "The layer above is built by output_size: define that property to be what forward returns.",
             )
     over = by_network()
-    values = _try(trial, "a sequence", lambda: trial.run(trial.copy(), trial.point(), over)).values
-    for name, y in values.items():
+    run = _try(trial, "a sequence", lambda: trial.run(trial.copy(), trial.point(), over))
+    named = [*run.values.items(), *((f"the gradient by {name}", g) for name, g in run.gradients.items())]
+    for name, y in named:
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             index = tuple(int(i) for i in np.argwhere(~np.isfinite(y))[0])
             raise Mistake(
