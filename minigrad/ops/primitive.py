@@ -287,8 +287,8 @@ def primitive(formula: Any = None, /, *, floating: bool = False, name: str | Non
 
     The same rules serve arrays, and Tensors when the backward pass is itself recorded, so `xp` has the functions of the
     standard that are no compositions of others; asked for another one, it names them. Broadcasting is undone centrally:
-    a rule may answer in the shape of the output. A formula that returns a list has several outputs. It must not write
-    into its arguments.
+    a rule may answer in the shape of the output. A formula of one array that returns a list has several outputs. It
+    must not write into its arguments.
 
     floating: a function of real numbers: integers are made floats first.
     name: what errors and pictures call it; by default the formula's name.
@@ -358,6 +358,10 @@ def _primitive(definition: Definition) -> Applied:
             if plan.save_more:
                 saved += tuple([source(arrays, static) for source in plan.save_more])
             if many:
+                if arity != 1:
+                    raise ArgumentError(
+                        f"{definition.name}: a formula of several outputs has a gradient by one array, not by {arity}"
+                    )
                 node = ManyOp(parents, [part.shape for part in y], plan, saved)
             elif variadic:
                 node = JoinOp(parents, y.shape, plan, saved, places)

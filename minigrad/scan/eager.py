@@ -16,16 +16,18 @@ def loop(step: Callable[..., Any], xs: Any, init: Any, context: Any, reverse: bo
     order = range(len(slices[0]))
     state, outs = init, []
     watch = watcher.get()
-    for t in reversed(order) if reverse else order:
+    try:
+        for t in reversed(order) if reverse else order:
+            if watch is not None:
+                watch.step(slices, t)
+            parts = iter([x[t] for x in slices])
+            out, new_state = pair(step(tree.map(lambda _, parts=parts: next(parts), xs), state, *context))
+            check_structure(state, new_state)
+            state = new_state
+            outs.append(out)
+    finally:
         if watch is not None:
-            watch.step(slices, t)
-        parts = iter([x[t] for x in slices])
-        out, new_state = pair(step(tree.map(lambda _, parts=parts: next(parts), xs), state, *context))
-        check_structure(state, new_state)
-        state = new_state
-        outs.append(out)
-    if watch is not None:
-        watch.step(slices, None)
+            watch.step(slices, None)
     if reverse:
         outs.reverse()
     return tree.map(lambda *steps: ops.stack(steps), outs[0], *outs[1:]), state

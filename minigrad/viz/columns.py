@@ -7,11 +7,14 @@ W x_t, stands where it is used. What joins several steps stands behind them, and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .unrolled import Vertex, read
+
+PRODUCTS = ("@", "linear")  # of a constant and a weight: those have to do with an input
 
 
 @dataclass(frozen=True)
@@ -39,40 +42,68 @@ def unrolled(loss: Any, names: Any, gradients: bool) -> tuple[list[Vertex], Colu
 def find(vertices: Sequence[Vertex]) -> Columns:
     """The columns of vertices, each of which comes after its parents."""
     column = _told(vertices)
-    recurrent = _recurrent(vertices)
+    uses = _uses(vertices)
+    recurrent = _recurrent(vertices, uses)
+    feeding = _feeding(vertices, uses, recurrent)
     led: set[Vertex] = set()  # to by a recurrence
     joins: set[Vertex] = set()
     last: dict[Vertex, dict[Any, int]] = {}  # by each vertex or what is below it: the last column of each recurrent use
     for v in vertices:
-        uses = recurrent.intersection(v.uses)
+        own = recurrent.intersection(uses[v])
         before: dict[Any, int] = {}
         for parent in v.parents:
             for use, k in last[parent].items():
                 before[use] = max(k, before.get(use, k))
-        if v.told or uses or not led.isdisjoint(v.parents):
+        if v.told or own or not led.isdisjoint(v.parents):
             led.add(v)
         if not v.told:
-            again = [before[use] + 1 for use in uses if use in before]
+            again = [before[use] + 1 for use in own if use in before]
             parents = {p: column[p] or 0 for p in v.parents}
             steps = [k for p, k in parents.items() if p in led and p not in joins]
-            held = [k + 1 for p, k in parents.items() if p in joins]
-            if not again and ((held and not steps) or (steps and max(steps) - min(steps) > 1)):
-                joins.add(v)
-                held = [k + 1 for k in steps] if len(steps) > 1 else []
-            column[v] = max([0, *parents.values(), *again, *held])
-        last[v] = before | dict.fromkeys(uses, column[v] or 0)
+            behind: list[int] = []
+            if v not in feeding and not again:
+                apart = 0 if v.label.endswith("stack") else 1
+                if steps and max(steps) - min(steps) > apart:
+                    behind = [max(steps) + 1]
+                if behind or not joins.isdisjoint(v.parents):
+                    joins.add(v)
+            column[v] = max([0, *parents.values(), *again, *behind])
+        last[v] = before | dict.fromkeys(own, column[v] or 0)
     _where_needed(vertices, column, led)
     return Columns(column, _counted(vertices, column, led - joins))
 
 
-def _recurrent(vertices: Sequence[Vertex]) -> set[Any]:
+def _uses(vertices: Sequence[Vertex]) -> dict[Vertex, list[tuple[Vertex, str]]]:
+    """How each vertex uses weights: those among its parents, and those that others are computed from alone."""
+    readers = Counter(p for v in vertices for p in v.parents)
+    uses: dict[Vertex, list[tuple[Vertex, str]]] = {}
+    still: set[Vertex] = set()  # computed from weights, and from constants such as masks that are read more than once
+    for v in vertices:
+        uses[v] = [*v.uses, *((w, f"{how} {v.label}") for p in v.parents if p in still for w, how in uses[p])]
+        masks = [p for p in v.parents if p.kind == "constant"]
+        weights = all(p.kind == "leaf" or p in still or (p in masks and readers[p] > 1) for p in v.parents)
+        if v.kind == "operation" and not v.told and weights and not (masks and v.label.endswith(PRODUCTS)):
+            still.add(v)
+    return uses
+
+
+def _recurrent(vertices: Sequence[Vertex], uses: Mapping[Vertex, Sequence[Any]]) -> set[Any]:
     """The uses of weights on what the same weight has been used for in the same way."""
     found: set[Any] = set()
     below: dict[Vertex, set[Any]] = {}
     for v in vertices:
         below[v] = set().union(*(below[parent] for parent in v.parents))
-        found |= below[v].intersection(v.uses)
-        below[v].update(v.uses)
+        found |= below[v].intersection(uses[v])
+        below[v].update(uses[v])
+    return found
+
+
+def _feeding(vertices: Sequence[Vertex], uses: Mapping[Vertex, Sequence[Any]], recurrent: set[Any]) -> set[Vertex]:
+    """What leads to a recurrent use that no loop has told: it belongs to a step, however many it joins."""
+    found: set[Vertex] = set()
+    for v in reversed(vertices):
+        if v in found or (not v.told and not recurrent.isdisjoint(uses[v])):
+            found.update(v.parents)
     return found
 
 
@@ -93,9 +124,13 @@ def _told(vertices: Sequence[Vertex]) -> dict[Vertex, int | None]:
             before = {own: now}
         reached[v] = before
     begins: dict[int, int] = {}
-    for loop in sorted(lengths):  # as they began; a loop needs only those before it
-        begins[loop] = max((begins[other] + lengths[other] + 1 for other in behind[loop]), default=0)
-    return {v: begins[v.told[0]] + v.told[1] if v.told else None for v in vertices}
+
+    def begin(loop: int) -> int:
+        if loop not in begins:
+            begins[loop] = max((begin(other) + lengths[other] + 1 for other in behind[loop]), default=0)
+        return begins[loop]
+
+    return {v: begin(v.told[0]) + v.told[1] if v.told else None for v in vertices}
 
 
 def _where_needed(vertices: Sequence[Vertex], column: dict[Vertex, int | None], led: set[Vertex]) -> None:

@@ -68,7 +68,7 @@ def graph(
     loss: a tensor with a graph, before `backward()` has released it; or a function without arguments that computes
         one, which is then called. A compiled loop and what `remat` wraps are drawn as what they do, step by step. Of a
         tensor's graph only that is known which the backward pass needs: constants that no rule reads are missing, and
-        some values. Of a function all is known.
+        some values, and what a compiled loop was cut from by detach. Of a function all is known.
     names: what tensors are called: a dict of names to tensors, leaves or not, or to Modules, or a Module, whose
         parameters have names. It is read after the function has run, which may put tensors of its own into the dict.
     values: write the value into each box, where it is known; of more than 4 numbers the Frobenius norm |x|.
@@ -96,7 +96,7 @@ def graph(
     >>> picture.text[:4], "weight_hh" in picture.text
     ('<svg', True)
     """
-    if not isinstance(title, str) or type(first) is not int:
+    if not isinstance(title, str) or not isinstance(first, (int, np.integer)):
         raise ArgumentError(f"graph: title is a text and first an integer, got {title!r} and {first!r}")
     vertices, columns = unrolled(loss, names, gradients)
     texts = {v: _texts(v, values, gradients) for v in vertices}
@@ -122,7 +122,11 @@ def _number(array: Any) -> str:
     if numbers.size <= 4:
         digits = ".3g" if numbers.ndim else ".4g"
         return ", ".join(f"{x:{digits}}" if isinstance(x, float) else str(x) for x in numbers.reshape(-1).tolist())
-    return f"|{np.linalg.norm(numbers.astype(np.float64)):.3g}|" if backends.is_floating(array) else ""
+    if not backends.is_floating(array):
+        return ""
+    largest = float(np.abs(numbers).max())
+    scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
+    return f"|{scale * float(np.linalg.norm(numbers.astype(np.float64) / scale)):.3g}|"
 
 
 def _readable(text: str, longest: int | None = None) -> str:

@@ -7,6 +7,7 @@ between columns run in the gap to the left of the column where they end, so that
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -193,12 +194,16 @@ def _ordered(rows: list[list[Any]], below: Mapping, above: Mapping, entered: set
 
 
 def _crossings(rows: Sequence[Sequence[Any]], below: Mapping) -> int:
-    """How many pairs of lines cross."""
+    """How many pairs of lines cross: in the order of their upper ends, which end left of one before them."""
     place = {item: k for row in rows for k, item in enumerate(row)}
     found = 0
     for row in rows:
-        lines = [(place[b], place[item]) for item in row for b in below.get(item, ())]
-        found += sum((a - c) * (b - d) < 0 for i, (a, b) in enumerate(lines) for c, d in lines[:i])
+        ends: list[int] = []
+        for item in row:
+            lower = sorted(place[b] for b in below.get(item, ()))
+            found += sum(len(ends) - bisect_right(ends, end) for end in lower)
+            for end in lower:
+                insort(ends, end)
     return found
 
 

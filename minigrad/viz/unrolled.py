@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -56,13 +57,17 @@ def read(loss: Any, names: Any, gradients: bool) -> Callable[[bool], list[Vertex
             raise ArgumentError(
                 f"graph: loss must be a tensor or a function that computes one, got a {type(loss).__name__}"
             )
+        if isinstance(loss, (nn.Module, type)) or not _takes_nothing(loss):
+            raise ArgumentError(
+                "graph: loss is called without arguments, and this one takes some; write lambda: net(xs).sum()"
+            )
         root = run.of(loss)
         if not isinstance(root, Tensor):
             raise ArgumentError(f"graph: the function must return a tensor, it returned a {type(root).__name__}")
     if root.node is None:
         raise GraphError(
-            "graph: this tensor has no graph: nothing that it is computed from was made with requires_grad=True, or it "
-            "was detached"
+            "graph: this tensor has no graph. Make what it is computed from with requires_grad=True, and compute it "
+            "outside of no_grad and without detach"
         )
     if gradients and root.size != 1:
         raise GraphError(
@@ -75,6 +80,17 @@ def read(loss: Any, names: Any, gradients: bool) -> Callable[[bool], list[Vertex
     seed = backends.namespace_of(root.data).ones(root.shape, dtype=root.dtype)
     cotangents = nodes.cotangents(order, seed) if gradients else {}
     return lambda folded: _vertices(nodes, order, cotangents, folded)
+
+
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called without arguments, as far as it says."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it takes
+        return True
+    return True
 
 
 def _named(names: Any) -> list[tuple[str, Any]]:
@@ -101,7 +117,7 @@ class _Run(Watcher):
         self.inputs: dict[Node, Sequence[Any]] = {}
         self.values: dict[Node, Any] = {}
         self.told: dict[Node, tuple[int, int]] = {}
-        self.origins: dict[int, tuple[str, int, Any]] = {}  # of constants: operation, number of the output, its input
+        self.origins: dict[int, tuple[str, int, Sequence[Any]]] = {}  # of constants: operation, which output, inputs
         self._loops: list[list[Any]] = []  # those that run now, the outermost first: which, its number, its step
         self._count = 0
         self._kept: list[Any] = []  # whose identity must not be given again
@@ -135,7 +151,7 @@ class _Run(Watcher):
         self._kept.append((inputs, output))
         if node is None:
             for i, part in enumerate(output if isinstance(output, list) else [output]):
-                self.origins[id(part)] = name, i, inputs[0] if inputs else None
+                self.origins[id(part)] = name, i, inputs
             return
         self.inputs[node], self.values[node] = inputs, output
         if self._loops:
@@ -196,7 +212,9 @@ class _Nodes:
             for part in value if isinstance(value, list) else [value]:
                 if node.parents is not None:
                     self._owners[id(part)] = node
-        return self._sorted(root, lambda node: [*self.parents(node), *(n for n, _ in self.detached(node))])
+        return self._sorted(
+            root, lambda n: [*self.parents(n), *(o for owners in self.detached(n).values() for o in owners)]
+        )
 
     def _sorted(self, root: Node, before: Callable[[Node], Sequence[Node]]) -> list[Node]:
         order: list[Node] = []
@@ -249,9 +267,10 @@ class _Nodes:
         if plan is None:
             return
         if node in self.run.inputs:
-            flowing = [id(self.value(parent)) for parent in self.parents(node)]
+            parents = zip(node.parents or (), self.parents(node))  # as they are, and inside of a compiled loop
+            flowing = [{id(self.run.values.get(outer)), id(self.value(parent))} for outer, parent in parents]
             for place, a in enumerate(self.run.inputs[node]):
-                if flowing and id(a) == flowing[0]:
+                if flowing and id(a) in flowing[0]:
                     del flowing[0]
                 elif backends.is_array(a) or isinstance(a, (int, float)):
                     yield place, a
@@ -260,20 +279,37 @@ class _Nodes:
                 if parent is None and backends.is_array(node.saved[kept]):  # type: ignore[attr-defined]
                     yield place, node.saved[kept]  # type: ignore[attr-defined]
 
-    def detached(self, node: Node) -> list[tuple[Node, Any]]:
-        """The nodes whose values it reads as constants, and these."""
-        arrays = [a for _, a in self.constants(node) if backends.is_array(a)]
-        owners = [self._owners.get(id(self.taken_from(a)[0])) for a in arrays]
-        return [(self.inside(owner), a) for owner, a in zip(owners, arrays) if owner is not None]
+    def detached(self, node: Node) -> dict[int, list[Node]]:
+        """For the constants that it reads, by identity: the nodes whose values they are, or are computed from."""
+        found: dict[int, list[Node]] = {}
+        for _, a in self.constants(node):
+            if backends.is_array(a):
+                owners, seen, stack = [], set(), [a]
+                while stack:
+                    array = stack.pop()
+                    if id(array) in seen:
+                        continue
+                    seen.add(id(array))
+                    if id(array) in self._owners:
+                        owners.append(self.inside(self._owners[id(array)]))
+                    else:
+                        stack += [x for x in self.run.origins.get(id(array), ("", 0, ()))[2] if backends.is_array(x)]
+                found[id(a)] = owners
+        return found
+
+    def is_value(self, array: Any) -> bool:
+        """Whether an array is the value of a node, if in another shape."""
+        return id(self.taken_from(array)[0]) in self._owners
 
     def taken_from(self, array: Any) -> tuple[Any, str]:
         """The array that a constant is only a part or another shape of, and which part: "[3]"."""
         part = ""
         while id(array) not in self.names and id(array) not in self._owners:
-            operation, number, source = self.run.origins.get(id(array), ("", 0, None))
+            operation, number, sources = self.run.origins.get(id(array), ("", 0, ()))
             if operation not in ("reshape", "index", "unstack"):
                 break
-            array, part = source, f"[{number}]{part}" if operation == "unstack" else part
+            part = {"reshape": "", "index": "[…]", "unstack": f"[{number}]"}[operation] + part
+            array = sources[0]
         return array, part
 
     def static(self, node: Node, name: str) -> Any:
@@ -340,18 +376,20 @@ def _vertices(nodes: _Nodes, order: Sequence[Node], cotangents: Mapping[Node, An
         vertex.parents = [parent for parent, _ in parents]
         vertex.uses = [(p, f"{operation}{view}") for p, view in parents if p.kind == "leaf"]
         numbers = {}
-        cut = {id(a): made[owner][0] for owner, a in nodes.detached(node) if owner in made}
+        detached = nodes.detached(node)
         for place, a in nodes.constants(node):
             if not backends.is_array(a):
                 numbers[place] = a
-            elif id(a) in cut:
-                vertex.parents.append(cut[id(a)])
-                vertex.cut.add(cut[id(a)])
-            else:
-                if id(a) not in constants:
-                    constants[id(a)] = Vertex("constant", _origin(a, nodes), a.shape, value=a)
-                    listed.append(constants[id(a)])
-                vertex.parents.insert(0, constants[id(a)])
+                continue
+            cut = [made[owner][0] for owner in detached[id(a)] if owner in made]
+            if cut and nodes.is_value(a):
+                vertex.parents += cut
+                vertex.cut.update(cut)
+                continue
+            if id(a) not in constants:
+                constants[id(a)] = Vertex("constant", _origin(a, nodes), a.shape, list(cut), set(cut), value=a)
+                listed.append(constants[id(a)])
+            vertex.parents.insert(0, constants[id(a)])
         vertex.label = _sign(operation, numbers, nodes, node) if parents else ""
         name = names.get(node, names.get(id(nodes.value(node))))
         if name is not None:

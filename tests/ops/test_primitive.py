@@ -227,3 +227,15 @@ def test_an_input_without_a_rule_takes_no_gradient_and_none_of_its_neighbours():
         assert found == ([None, 3.0] if first else [5.0, None])
         with_rule_only = product(a, b.detach()) if first else product(a.detach(), b)
         assert not with_rule_only.requires_grad
+
+
+def test_a_primitive_of_several_inputs_and_several_outputs_is_refused_before_its_gradient_is_lost():
+    @mg.primitive
+    def both(xp, a, b, /):
+        return [a * b, a + b]
+
+    both.vjp(lambda g, b: g[0] * b + g[1], lambda g, a: g[0] * a + g[1])
+    a = mg.tensor(2.0, requires_grad=True)
+    assert [float(y) for y in both(a.detach(), 3.0)] == [6.0, 5.0]
+    with pytest.raises(errors.ArgumentError, match=r"^both: a formula of several outputs has a gradient by one array"):
+        both(a, 3.0)

@@ -82,7 +82,7 @@ def test_every_weight_of_a_loop_is_drawn_once_and_every_step_stands_in_its_own_c
     W, U, x = leaf(2, 2), leaf(2, 3, seed=1), mg.ones((4, 3), dtype=mg.float64)
     seen = Seen(lambda: elman(4, W, U, x), {"W": W, "U": U, "x": x})
     assert [(v.label, seen.columns.of[v]) for v in seen.vertices if v.kind == "leaf"] == [("W", None), ("U", None)]
-    for label in ("tanh", "x", "Σ"):
+    for label in ("tanh", "x[…]", "Σ"):
         assert seen.places(label) == [0, 1, 2, 3]
     assert seen.columns.steps == {t: [t] for t in range(4)}
 
@@ -104,10 +104,7 @@ def test_a_loop_of_the_library_and_one_by_hand_have_the_same_columns(cell):
 
     hand, scan = Seen(by_hand, made), Seen(by_scan, made)
     steps = [[seen.columns.of[v] for v in seen.vertices if v.kind == "operation"] for seen in (hand, scan)]
-    if cell is nn.ClockworkCell:  # its masks are made of a counter, which is no weight
-        assert set(steps[0]) <= set(steps[1])
-    else:
-        assert steps[0] == steps[1] and hand.columns.steps == scan.columns.steps
+    assert steps[0] == steps[1] and hand.columns.steps == scan.columns.steps
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -234,6 +231,98 @@ def test_where_detach_cuts_the_steps_go_on_and_a_dotted_line_leads_there(each):
     assert viz.graph(loss).text.count('stroke-dasharray="1.5 3"') == 1
 
 
+def steps(loss):
+    return [numbers for _, numbers in sorted(unrolled(loss, {}, False)[1].steps.items())]
+
+
+def test_a_tensor_that_one_compiled_loop_after_another_has_made_is_drawn_as_the_function():
+    net, x = nn.Recurrent(nn.ElmanCell, 3, 3), mg.ones((2, 1, 3))
+
+    def twice():
+        _, state = net(x)
+        return net(x, state)[0].sum()
+
+    assert Seen(twice(), net).told() == Seen(twice, net).told()
+    deep = nn.Recurrent(nn.ElmanCell, 3, 3, num_layers=2, dropout=0.5)
+    assert steps(deep(x)[0].sum()) == [[0], [1], [], [0], [1], []]
+
+
+def lags(W, U, x):
+    """A state of two steps ago."""
+    a = b = x[0]
+    for _ in range(5):
+        a, b = mg.tanh(a @ W + b), a
+    return a.sum()
+
+
+def layers_that_share_a_weight(W, U, x):
+    hs = [x[0], x[0]]
+    for t in range(3):
+        i = x[t]
+        for k in range(2):
+            hs[k] = i = mg.tanh(i @ U + hs[k] @ W)
+    return hs[1].sum()
+
+
+def masked_weights(W, U, x):
+    h, mask = x[0], mg.tensor([[1.0, 0, 0], [1, 1, 0], [1, 1, 1]], dtype="float64")
+    for t in range(4):
+        h = mg.tanh(h @ (W * mask) + x[t])
+    return h.sum()
+
+
+def a_norm_of_the_weight(W, U, x):
+    h, w = x[0], W / mg.sqrt(mg.sum(W * W))
+    for t in range(4):
+        h = mg.tanh(h @ w + x[t])
+    return h.sum()
+
+
+@pytest.mark.parametrize(
+    "loss, count", [(lags, 5), (layers_that_share_a_weight, None), (masked_weights, 4), (a_norm_of_the_weight, 4)]
+)
+def test_steps_by_hand_are_counted_through(loss, count):
+    W, U, x = leaf(3, 3), leaf(3, 3, seed=1), mg.ones((4, 2, 3), dtype="float64")
+    found = [numbers for numbers in steps(lambda: loss(W, U, x)) if numbers]
+    assert found == [[t] for t in range(len(found))] and len(found) == (count or len(found))
+
+
+def test_what_comes_after_all_steps_belongs_to_all():
+    net, x = nn.Recurrent(nn.ElmanCell, 3, 3), mg.ones((4, 1, 3))
+    assert steps(lambda: net(x)[0].sum() + net(x[:2])[0].sum()) == [[0], [1], [2], [3], []]
+    assert steps(lambda: net(x[:2])[0].mean()) == [[0], [1], []]
+
+
+def test_a_loop_that_was_broken_off_leaves_no_step_behind():
+    net, x = nn.Recurrent(nn.ElmanCell, 3, 3), mg.ones((4, 1, 3))
+
+    def loss():
+        def step(x, h):
+            raise KeyError("in the middle")
+
+        with pytest.raises(KeyError):
+            mg.scan(step, x, x[0])
+        return net(x)[0].sum()
+
+    assert steps(loss) == [[0], [1], [2], [3], []]
+
+
+def test_where_detach_has_cut_is_seen_through_operations():
+    W, x = leaf(3, 3), mg.ones((2, 3), dtype="float64")
+
+    def loss():
+        h = x
+        for t in range(4):
+            h = h.detach() * mg.tensor([[1.0], [0.0]], dtype="float64") if t == 2 else h  # a row begins anew
+            h = mg.tanh(h @ W)
+        return h.sum()
+
+    seen = Seen(loss, {"W": W})
+    assert seen.places("tanh") == [0, 1, 2, 3] and forward_only(seen)
+    (constant,) = [v for v in seen.vertices if v.cut]
+    assert constant.kind == "constant" and {p.label for p in constant.cut} == {"tanh"}
+
+
 # Names
 
 
@@ -335,6 +424,8 @@ def test_of_a_large_value_the_norm_is_written():
     x = mg.tensor(np.full((4, 4), 0.5), requires_grad=True)
     text = viz.graph(lambda: mg.sum(x), names={"x": x}, values=True).text
     assert ">|2|<" in text and ">8<" in text
+    large = mg.tensor(np.full(9, 1e200), requires_grad=True)
+    assert ">|3e+200|<" in viz.graph(lambda: large[0] * 1.0, names={"large": large}, values=True).text
 
 
 # That it can be read
@@ -469,6 +560,10 @@ def test_what_cannot_be_drawn_says_what_to_do(tmp_path):
         viz.graph(mg.tensor(1.0))
     with pytest.raises(ArgumentError, match="tensor or a function"):
         viz.graph([x])
+    with pytest.raises(ArgumentError, match=r"without arguments.*lambda: net\(xs\)"):
+        viz.graph(nn.Linear(2, 2))
+    with mg.no_grad(), pytest.raises(GraphError, match="outside of no_grad"):
+        viz.graph(x * x)
     with pytest.raises(ArgumentError, match="must return a tensor"):
         viz.graph(lambda: 3.0)
     for names, words in (
