@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
+import inspect
+import operator
 import os
 import subprocess
 import sys
+import textwrap
 import types
 
 import array_api_strict
@@ -116,6 +121,37 @@ def test_without_cupy_one_line_names_the_extra_to_install(need):
         need()
     assert isinstance(caught.value, ImportError) and "\n" not in str(caught.value)
     assert mg.zeros(()).backend == "numpy"
+
+
+def asked_of_cupy():
+    """The names, dotted, that `backends` asks of the module of CuPy, and the attributes of its arrays."""
+    asked = {name for name in backends.STANDARD if not hasattr(backends.CuPy, name)}
+    for kind in (backends.Namespace, backends._NumPyLike, backends.CuPy):
+        source = textwrap.dedent(inspect.getsource(kind)).replace("cuda_random.", "self.module.random.")
+        written = {ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+        asked |= {name.removeprefix("self.module.") for name in written if name.startswith("self.module.")}
+        asked |= {name.removeprefix("cupy.") for name in written if name.startswith("cupy.")}
+    asked = {name for name in asked if "(" not in name}  # what is asked of a result
+    return sorted(asked), ["mT", "copy", "ndim", "shape", "dtype", "__dlpack__"]
+
+
+def test_the_names_that_are_asked_of_cupy_are_found_in_the_source():
+    names, _ = asked_of_cupy()
+    assert {"asnumpy", "tanh", "add.at", "random.Philox4x3210", "cuda.runtime.getDeviceCount"} <= set(names)
+
+
+@pytest.mark.skipif(NO_CUPY, reason="CuPy is not installed")
+def test_all_that_is_asked_of_cupy_is_in_the_one_that_is_installed():
+    """It can be imported without a GPU."""
+    cupy = importlib.import_module("cupy")
+    names, attributes = asked_of_cupy()
+    missing = []
+    for name in names:
+        try:
+            operator.attrgetter(name)(cupy)
+        except AttributeError:
+            missing.append(name)
+    assert missing == [] and [name for name in attributes if not hasattr(cupy.ndarray, name)] == []
 
 
 def test_a_cupy_that_finds_no_gpu_is_unavailable_too(monkeypatch):
