@@ -21,6 +21,14 @@ class OutOfRangeError(MinigradError, IndexError):
     """An index beyond the end of what it indexes."""
 
 
+class OutOfMemoryError(MinigradError, MemoryError):
+    """An array for which the computer, or the GPU, has no memory left."""
+
+    def __init__(self, what: str, error: MemoryError):
+        reason = " ".join(str(error).split()) or "no memory left"
+        super().__init__(f"{what}: {reason}. A smaller batch needs less, and remat='sqrt' of a recurrent network")
+
+
 class BackendMismatchError(MinigradError, TypeError):
     """Arrays of two backends in one operation; `.to()` moves one of them."""
 

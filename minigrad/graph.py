@@ -11,7 +11,7 @@ from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from typing import Any
 
-from .errors import GraphError
+from .errors import GraphError, OutOfMemoryError
 
 grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
@@ -263,7 +263,13 @@ def backpropagate(
         if type(node) is Output:
             cotangents.setdefault(parents[0], {})[node.index] = g
         else:
-            for parent, gp in zip(parents, node.pull(g, traced, wanted)):
+            try:
+                pulled = node.pull(g, traced, wanted)
+            except OutOfMemoryError:
+                raise
+            except MemoryError as error:
+                raise OutOfMemoryError(f"the backward pass of `{node.name}`", error) from error
+            for parent, gp in zip(parents, pulled):
                 if gp is None:
                     continue
                 if parent not in cotangents:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import backends, graph
-from minigrad.errors import BackendMismatchError, GraphError, MinigradError, ShapeError
+from minigrad.errors import BackendMismatchError, GraphError, MinigradError, OutOfMemoryError, ShapeError
+from minigrad.scan import program
 
 STEPS = 100_000
 
@@ -622,3 +623,39 @@ def test_independent_graphs_run_backward_in_several_threads():
     for thread in threads:
         thread.join(30)
     assert results == {k: 300.0 * k for k in range(4)}
+
+
+# Memory
+
+
+def too_large(*_, **__):
+    raise MemoryError("Unable to allocate 4 EiB")
+
+
+def test_an_operation_without_memory_for_its_result_says_what_needs_less():
+    tall, wide = mg.zeros((2**20, 1)), mg.Tensor(np.broadcast_to(np.float32(1), (2**30,)))
+    with pytest.raises(OutOfMemoryError, match=r"^add\(float32\(1048576, 1\), float32\(1073741824,\)\): .*remat"):
+        tall + wide
+    assert issubclass(OutOfMemoryError, MemoryError)
+
+
+def test_a_backward_pass_without_memory_names_its_operation():
+    @mg.primitive
+    def f(xp, x, /):
+        return x * 1
+
+    f.vjp(lambda g: too_large())
+    with pytest.raises(OutOfMemoryError, match=r"^the backward pass of `f`: Unable to allocate 4 EiB. A smaller batch"):
+        f(mg.tensor(1.0, requires_grad=True)).backward()
+
+
+def test_a_compiled_loop_without_memory_says_how_many_steps_it_has(monkeypatch):
+    def step(x, h):
+        h = mg.tanh(x + h)
+        return h, h
+
+    x = mg.tensor(np.ones((5, 2)), requires_grad=True)
+    mg.scan(step, x, x[0])
+    monkeypatch.setattr(program.Part, "run", too_large)
+    with pytest.raises(OutOfMemoryError, match=r"^scan over 5 steps: Unable"):
+        mg.scan(step, x, x[0])

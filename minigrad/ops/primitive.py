@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, Protocol, overload
 
 from .. import backends
-from ..errors import ArgumentError, DtypeError, GraphError, MinigradError, OutOfRangeError, ShapeError
+from ..errors import ArgumentError, DtypeError, GraphError, MinigradError, OutOfMemoryError, OutOfRangeError, ShapeError
 from ..graph import Node, Output, grad_enabled, watcher
 from ..tensor import Tensor
 
@@ -253,6 +253,8 @@ class Definition:
             return error
         given = [f"{backends.dtype_name(a.dtype)}{tuple(a.shape)}" if backends.is_array(a) else repr(a) for a in args]
         given += [f"{name}={value!r}" for name, value in static.items()]
+        if isinstance(error, MemoryError):
+            return OutOfMemoryError(f"{self.name}({', '.join(given)})", error)
         kind = {TypeError: DtypeError, IndexError: OutOfRangeError}.get(type(error), ShapeError)
         hint = "; sizes are aligned at the last axis and must be equal or 1" if "broadcast" in str(error) else ""
         return kind(f"{self.name}({', '.join(given)}): {str(error).strip()}{hint}")
@@ -341,7 +343,7 @@ def _primitive(definition: Definition) -> Applied:
         xp = namespaces[kind]
         try:
             y = formula(xp, *arrays, **static)
-        except (TypeError, ValueError, IndexError) as error:
+        except (TypeError, ValueError, IndexError, MemoryError) as error:
             raise definition.explain(error, arrays, static) from error
 
         many = type(y) is list
@@ -384,7 +386,7 @@ def _primitive(definition: Definition) -> Applied:
             if parent is not None and plan is not None and grad_enabled.get() and watcher.get() is None:
                 try:
                     y = formula(namespaces[type(a)], a)
-                except (TypeError, ValueError) as error:
+                except (TypeError, ValueError, MemoryError) as error:
                     raise definition.explain(error, (a,), {}) from error
                 if type(y) is type(a):
                     return Tensor(y, Op((parent,), y.shape, plan, plan.save((a, y))))
@@ -398,7 +400,7 @@ def _primitive(definition: Definition) -> Applied:
                 if plan is not None:
                     try:
                         y = formula(namespaces[type(a)], a, b)
-                    except (TypeError, ValueError) as error:
+                    except (TypeError, ValueError, MemoryError) as error:
                         raise definition.explain(error, (a, b), {}) from error
                     if type(y) is type(a):
                         parents: Any = (parent1, parent2)

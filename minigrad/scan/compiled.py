@@ -8,7 +8,7 @@ from math import ceil, sqrt
 from typing import Any
 
 from .. import backends, ops, tree
-from ..errors import ArgumentError, GraphError, OutOfRangeError, ShapeError
+from ..errors import ArgumentError, GraphError, OutOfMemoryError, OutOfRangeError, ShapeError
 from ..graph import Leaf, Node, Output, backpropagate, enable_grad, grad_enabled, watcher
 from ..tensor import Tensor, tensor
 from ..transforms import _Alias
@@ -300,6 +300,8 @@ class _Call:
             if isinstance(error, OutOfRangeError):
                 raise
             raise OutOfRangeError(f"scan: in the step, {error}") from error
+        except MemoryError as error:
+            raise OutOfMemoryError(f"scan over {self.steps} steps", error) from error
         results = [*outs, *states]
         if parents:
             node = _Scan(tuple(parents), self, runs, fixed, xs)
