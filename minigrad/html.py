@@ -49,7 +49,7 @@ def of_array(kind: str, array: Array, note: str = "", grad: Array | None = None)
     else:
         parts += _values(xp, array)
     if grad is not None:
-        parts.append(f"<p>gradient: {_shape(grad)}, norm {_cell(_norm(grad))}</p>")
+        parts.append(f"<p>gradient: {_shape(grad)}, norm {_cell(norm(grad))}</p>")
     return f"<div>{chr(10).join(parts)}</div>"
 
 
@@ -160,7 +160,7 @@ def _not_finite(xp: backends.Namespace, array: Array) -> Iterator[str]:
         yield f"<p><strong>{count:,}</strong> of {size:,} values NaN or infinite</p>"
 
 
-def _norm(array: Array) -> float:
+def norm(array: Array) -> float:
     """The Euclidean norm, computed where the array is; no square overflows."""
     xp = backends.namespace_of(array)
     if not math.prod(array.shape):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backends
+from .. import backends, html
 from ..errors import ArgumentError
 from ..tensor import Tensor
 from . import style
@@ -122,11 +122,7 @@ def _number(array: Any) -> str:
     if numbers.size <= 4:
         digits = ".3g" if numbers.ndim else ".4g"
         return ", ".join(f"{x:{digits}}" if isinstance(x, float) else str(x) for x in numbers.reshape(-1).tolist())
-    if not backends.is_floating(array):
-        return ""
-    largest = float(np.abs(numbers).max())
-    scale = largest if 0 < largest < np.inf else 1.0  # so that no square overflows
-    return f"|{scale * float(np.linalg.norm(numbers.astype(np.float64) / scale)):.3g}|"
+    return f"|{html.norm(array):.3g}|" if backends.is_floating(array) else ""
 
 
 def _readable(text: str, longest: int | None = None) -> str:
@@ -136,8 +132,8 @@ def _readable(text: str, longest: int | None = None) -> str:
 
 
 def _width(text: str, size: float) -> float:
-    """How wide a text is, in pixels. Letters that are not in the font at hand are as wide as they are high."""
-    return size * sum(style.letter_width(c) or 1.0 for c in text)
+    """How wide a text is, in pixels."""
+    return 72 * style.width_of(text, size)
 
 
 def _size(lines: list[str]) -> tuple[float, float]:

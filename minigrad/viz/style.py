@@ -46,7 +46,7 @@ def _fonts() -> list[str]:
 
 
 @functools.cache
-def letter_width(letter: str) -> float | None:
+def _width(letter: str) -> float | None:
     """How wide a letter is, in parts of the font's size; None if no font has it."""
     for name in _fonts():
         font = font_manager.get_font(font_manager.findfont(FontProperties(family=name)))
@@ -225,7 +225,7 @@ def marks(points: int, number: int) -> Any:
 
 def plain(text: Any, longest: int | None = LONGEST) -> str:
     """A text as it can be drawn: what no font has by its number, U+597D; shortened, unless `longest` is None."""
-    line = "".join(c if letter_width(c) is not None else f"U+{ord(c):04X}" for c in " ".join(str(text).split("\n")))
+    line = "".join(c if _width(c) is not None else f"U+{ord(c):04X}" for c in " ".join(str(text).split("\n")))
     return line if longest is None or len(line) <= longest else line[: longest - 1] + "…"
 
 
@@ -236,8 +236,9 @@ def visible(token: Any) -> str:
 
 
 def width_of(text: str, size: float = SMALL) -> float:
-    """How wide a text is, in inches."""
-    return sum(letter_width(letter) or 0 for letter in text) * size / 72
+    """How wide a text is, in inches. Letters that no font at hand has are as wide as they are high."""
+    widths = [_width(letter) for letter in text]
+    return sum(1.0 if width is None else width for width in widths) * size / 72
 
 
 def widest(labels: Sequence[str], size: float = SMALL) -> float:
